@@ -1,8 +1,8 @@
 """The four errors of the engine, and nothing else.
 
-They tell whose turn it is to act: `Misuse` is the caller's, `PeerFault` the named peer's, `LinkLost` the network's or a
-dead process', `Refused` the policy's. One table in the node maps them to gRPC and HTTP status. Their texts name parties,
-files and columns; they never hold a value, a key or an identifier of a row.
+They tell whose turn it is to act: `Misuse` is the caller's, `PeerFault` the named peer's, `LinkLost` the network's or
+a dead process', `Refused` the policy's. One table in the node maps them to gRPC and HTTP status. Their texts name
+parties, files and columns; they never hold a value, a key or an identifier of a row.
 """
 
 from __future__ import annotations

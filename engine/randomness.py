@@ -1,8 +1,8 @@
 """The one place where randomness comes from: the operating system's generator.
 
-Masks need megabytes a round; `random_bytes` expands a fresh 256-bit key of the operating system with AES-256-CTR, which
-is indistinguishable from the source itself and runs at gigabytes a second. Nothing here can be seeded. Public, repeatable
-choices (how rows are split, initial values that anyone may know) do not belong here: they come from the job's `seed`.
+Masks need megabytes a round; `random_bytes` expands a fresh 256-bit key of the operating system with AES-256-CTR,
+which is indistinguishable from the source itself and runs at gigabytes a second. Nothing here can be seeded. Public,
+repeatable choices (how rows are split, say) do not belong here: they come from the job's `seed`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def random_bytes(count: int) -> NDArray[np.uint8]:
         return np.frombuffer(bytearray(os.urandom(count)), dtype=np.uint8)
     out = np.empty(count + 15, dtype=np.uint8)
     cipher = Cipher(algorithms.AES256(os.urandom(32)), modes.CTR(bytes(16))).encryptor()
-    cipher.update_into(bytes(count), memoryview(out))
+    cipher.update_into(bytes(count), out.data)
     return out[:count]
 
 

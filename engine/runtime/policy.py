@@ -1,0 +1,129 @@
+"""What an organisation allows in runs that touch its data; read from its own TOML file, checked by its own worker.
+
+    [[allow]]                              the first entry whose patterns fit decides; none fits: refused
+    project = "bank-telco/*"               collaboration/project, shell patterns
+    parties = ["bank", "telco"]            who may take part; default anyone
+    protocols = ["ecdh", "shared"]         default: all but those that leak and must be acknowledged
+    never = ["nric", "name"]               columns that no run may read
+    min_intersection = 1000                rows that must be shared, or nothing is released
+    max_rows = 2_000_000
+    acknowledge = ["histograms"]           leaks accepted, by name
+    min_security_bits = 128
+
+Rules on names are checked before a run starts (`permit`), rules on data inside it, before the value that depends on the
+data is sent (`check_intersection`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from typing import Any
+
+from engine.errors import Misuse, Refused
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One [[allow]] entry; the default allows what leaks nothing by name and asks for 128-bit strength."""
+
+    project: str = "*"
+    parties: tuple[str, ...] = ("*",)
+    protocols: tuple[str, ...] = ("*",)
+    never: tuple[str, ...] = ()
+    min_intersection: int = 1
+    max_rows: int = 1 << 32
+    acknowledge: tuple[str, ...] = ()
+    min_security_bits: int = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """What a run asks of one organisation."""
+
+    project: str
+    parties: tuple[str, ...]
+    protocols: tuple[str, ...]
+    columns: tuple[str, ...]
+    leaks: tuple[str, ...] = ()
+    security_bits: int = 128
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The rules of one organisation. Without a file it allows every run that leaks nothing beyond its protocols."""
+
+    owner: str = "this organisation"
+    rules: tuple[Rule, ...] = (Rule(),)
+
+    def permit(self, proposal: Proposal) -> Rule:
+        """Return the rule under which the proposal may run; Refused with the reason if there is none."""
+        for rule in self.rules:
+            if fnmatchcase(proposal.project, rule.project) and _all_match(proposal.parties, rule.parties):
+                self._apply(rule, proposal)
+                return rule
+        raise Refused(self.owner, f"no rule of its policy allows project {proposal.project!r} with these parties")
+
+    def _apply(self, rule: Rule, proposal: Proposal) -> None:
+        if bad := [p for p in proposal.protocols if not _all_match([p], rule.protocols)]:
+            raise Refused(self.owner, f"its policy does not allow the protocol {bad[0]!r}")
+        if bad := [c for c in proposal.columns if any(fnmatchcase(c, n) for n in rule.never)]:
+            raise Refused(self.owner, f"its policy never lets a run read the column {bad[0]!r}: exclude it")
+        if bad := [leak for leak in proposal.leaks if leak not in rule.acknowledge]:
+            raise Refused(self.owner, f"{bad[0]!r} leaks and is not acknowledged in its policy")
+        if proposal.security_bits < rule.min_security_bits:
+            raise Refused(self.owner, f"its policy asks for {rule.min_security_bits}-bit security")
+
+    def within(self, rule: Rule) -> Policy:
+        """Return the policy narrowed to the rule that permitted the run."""
+        return Policy(self.owner, (rule,))
+
+    def check_rows(self, rows: int) -> None:
+        """Refuse a table with more rows than the rule allows."""
+        if rows > self.rules[0].max_rows:
+            raise Refused(self.owner, f"its policy allows at most {self.rules[0].max_rows:,} rows in a run")
+
+    def check_intersection(self, shared: int, floor: int = 1) -> None:
+        """Refuse an intersection below the larger of the run's and the policy's minimum; call before releasing it."""
+        least = max(floor, self.rules[0].min_intersection)
+        if shared < least:
+            raise Refused(
+                self.owner,
+                f"the parties share fewer customers than the minimum of {least:,}"
+                if shared
+                else "the parties share no customer: check that the id columns hold the same kind of id",
+            )
+
+
+def _all_match(names: Collection[str], patterns: Collection[str]) -> bool:
+    return all(any(fnmatchcase(name, pattern) for pattern in patterns) for name in names)
+
+
+def load_policy(text: str, owner: str) -> Policy:
+    """Parse a policy file; Misuse names an unknown key and the nearest right one."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Misuse(f"the policy of {owner} is not valid TOML: {error}") from None
+    if unknown := set(document) - {"allow"}:
+        raise Misuse(f"the policy of {owner} has no key {sorted(unknown)[0]!r}; rules stand in [[allow]]")
+    return Policy(owner, tuple(_rule(entry, owner) for entry in document.get("allow", [])))
+
+
+def _rule(entry: Mapping[str, Any], owner: str) -> Rule:
+    known = {f.name: f for f in fields(Rule)}
+    values: dict[str, Any] = {}
+    for key, value in entry.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise Misuse(f"[[allow]] in the policy of {owner} has no key {key!r}{hint}")
+        default = known[key].default
+        fits = isinstance(value, list) if isinstance(default, tuple) else type(value) is type(default)
+        if not fits:
+            raise Misuse(f"{key} in the policy of {owner} must be a {type(default).__name__.replace('tuple', 'list')}")
+        values[key] = tuple(value) if isinstance(value, list) else value
+    return Rule(**values)
