@@ -1,0 +1,93 @@
+"""How kernels are compiled: one decorator for kernels, one for helpers, and the instructions that Numba lacks.
+
+A kernel is compiled ahead for one signature and for no other, so that an argument of another type is an error and never
+a second, subtly different machine code. Arrays are C-contiguous; those that a kernel only reads may be read-only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba.core import event, types
+from numba.extending import intrinsic
+
+log = logging.getLogger("synergos.kernels")
+
+
+def reads(dtype: types.Type, dimensions: int) -> types.Array:
+    """Return the type of an array argument that the kernel does not write."""
+    return types.Array(dtype, dimensions, "C", readonly=True)
+
+
+def writes(dtype: types.Type, dimensions: int) -> types.Array:
+    """Return the type of an array argument that the kernel fills."""
+    return types.Array(dtype, dimensions, "C")
+
+
+def kernel(*arguments: types.Type) -> Callable[[Callable[..., Any]], Any]:
+    """Make a function a kernel that returns nothing and takes these argument types; it runs without the GIL."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        dispatcher: Any = numba.njit(nogil=True, cache=True)(function)
+        # Numba stamps the cached code of a kernel with the kernel's own file. Helpers live in other files here, so a
+        # stale kernel would survive a change of a helper: the stamp of the whole folder takes its place.
+        dispatcher._cache._cache_file._source_stamp = _folder_stamp()
+        dispatcher.arguments = arguments
+        return dispatcher
+
+    return decorate
+
+
+helper = numba.njit
+
+
+@cache
+def _folder_stamp() -> bytes:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.digest()
+
+
+def compile_ahead(dispatcher: Any) -> None:
+    """Compile a kernel for its signature, or read it from the cache, and close it against others."""
+    if not dispatcher.signatures:
+        with event.install_listener("numba:compile", _Announcement(dispatcher)):
+            dispatcher.compile(dispatcher.arguments)
+        dispatcher.disable_compile()
+
+
+class _Announcement(event.Listener):
+    """Says so when a kernel must be compiled; code read from the cache raises no such event."""
+
+    def __init__(self, kernel: Any) -> None:
+        self.kernel = kernel
+
+    def on_start(self, event: Any) -> None:
+        if event.data["dispatcher"] is self.kernel:
+            log.info(
+                "Compiling the kernel %s for this CPU; it is kept for later runs. `synergos warmup` does it ahead.",
+                self.kernel.__qualname__,
+            )
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+@intrinsic
+def multiply_high(typing: Any, a: Any, b: Any) -> tuple[Any, Callable[..., Any]]:
+    """Return the upper 64 bits of the product of two uint64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(*[builder.zext(argument, wide) for argument in arguments])
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+
+    return types.uint64(types.uint64, types.uint64), generate

@@ -1,0 +1,1 @@
+"""Kernels in scalar Numba, for any CPU."""
