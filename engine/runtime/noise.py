@@ -5,7 +5,7 @@
     2                                          <--  e2;  both now share fresh keys, one per direction
 
 `Noise_KKpsk2_25519_AESGCM_SHA256` (Noise rev. 34, sections 4.2, 5, 7.5, 9) with the run's X25519 keys as statics, known
-to both sides beforehand. Payload 1 is an ML-KEM-768 ciphertext (FIPS 203) whose secret becomes the psk, so that recorded
+to both sides beforehand. Payload 1 is an ML-KEM-768 ciphertext (FIPS 203) whose secret becomes the psk, so recorded
 traffic stays closed unless X25519 *and* ML-KEM fall. The prologue binds whatever both sides must agree on: another
 prologue, another key, or one flipped bit, and the first tag fails. Departure from Noise: records may exceed 64 KiB.
 """
