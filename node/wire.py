@@ -2,7 +2,7 @@
 
 `synergos.proto` is the definition; code generated from it gives the same bytes (a test compares them). Parsing is
 stricter than proto3 asks: fields ascending, none unknown or repeated, defaults left out, shortest varints, nothing
-after the last field. So each frame has exactly one encoding, and the next version is agreed in HELLO rather than guessed.
+after the last field. So each frame has exactly one encoding; what a next version adds is agreed in HELLO, not guessed.
 """
 
 from __future__ import annotations

@@ -32,7 +32,6 @@ from engine.runtime.message import Buffer
 NAME = b"Noise_KKpsk2_25519_AESGCM_SHA256"
 PUBLIC_SIZE = 32 + 1184
 SECRET_SIZE = 32 + 64
-OVERHEAD = 16
 _REKEY_EVERY = 1 << 16
 _MAX_NONCE = 2**64 - 1
 
