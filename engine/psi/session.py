@@ -1,0 +1,148 @@
+"""What every way of matching begins with and is made of: the greeting, the session, points sent in chunks.
+
+    1  every party -> every other    Hello: nonce, number of rows, digests of the id rule and of the plan
+       every party                   session id = SHA-256(mode, plan, id rule, (name, nonce, rows) of each in order)
+
+The session id enters the hash to the group and every tag, so nothing that was seen in one session matches anything in
+another. Chunks bound the size of a message and let both sides compute at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import Misuse
+from engine.kernels import group
+from engine.psi.identifiers import Spec
+from engine.psi.matching import in_byte_order
+from engine.randomness import random_bytes
+from engine.runtime.channel import Channel
+from engine.runtime.message import Bytes2, message
+from engine.runtime.party import Party
+from engine.runtime.protection import Blinded, Public
+
+CHUNK = 1 << 16
+POINT_BYTES = 32
+ASSUMPTION = "DDH in ristretto255, random oracle"
+
+
+@message(Public("a nonce, the number of rows, digests of the id rule and of the plan"), limit=1 << 12)
+class Hello:
+    """First message of every matching."""
+
+    nonce: bytes
+    rows: int
+    spec: bytes
+    plan: bytes
+
+
+@message(Blinded(ASSUMPTION))
+class Points:
+    """Hashed ids raised to secret scalars, shuffled; rows (n, 32)."""
+
+    rows: Bytes2
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the greeting agreed: the session id and the number of rows of each party."""
+
+    id: bytes
+    rows: dict[str, int]
+
+    @property
+    def dst(self) -> bytes:
+        """The domain separation tag under which this session hashes ids to the group (RFC 9380, section 3.1)."""
+        return b"SYNERGOS-PSI-V1-ristretto255_XMD:SHA-512_R255MAP_RO_" + self.id
+
+    @property
+    def total(self) -> int:
+        """The rows of all parties, the measure of progress."""
+        return sum(self.rows.values())
+
+
+def greet(party: Party, mode: str, rows: int, spec: Spec, plan: bytes) -> Session:
+    """Exchange greetings with all peers.
+
+    Raises:
+        Misuse: this party has no rows.
+        PeerFault: a peer has no rows, another id rule or another plan.
+        Refused: a table is larger than this party's policy allows (the peer's too: each row is a guess at an id).
+    """
+    mine = Hello(random_bytes(32).tobytes(), rows, spec.digest(), hashlib.sha256(plan).digest())
+    for peer in party.peers:
+        party[peer].send(mine)
+    hellos = {party.name: mine}
+    for peer in party.peers:
+        hellos[peer] = _welcome(party[peer], mine)
+    if rows == 0:
+        raise Misuse(f"{party.name} has no rows to match: check the data it brought to this run")
+    for peer in party.peers:
+        party[peer].require(hellos[peer].rows > 0, "has no rows to match: it must check the data it brought")
+    for hello in hellos.values():
+        party.policy.check_rows(hello.rows)
+    digest = hashlib.sha256(f"synergos psi {mode}".encode().ljust(32, b"\0") + mine.plan + mine.spec)
+    for name in party.parties:
+        hello = hellos[name]
+        digest.update(hashlib.sha256(name.encode()).digest() + hello.nonce + hello.rows.to_bytes(8, "big"))
+    return Session(digest.digest(), {name: hellos[name].rows for name in party.parties})
+
+
+def _welcome(peer: Channel, mine: Hello) -> Hello:
+    theirs = peer.receive(Hello)
+    peer.require(len(theirs.nonce) == 32 and theirs.rows >= 0, "sent a greeting that no party can send")
+    peer.require(theirs.spec == mine.spec, "brings ids to another form: give all parties the same id rule")
+    peer.require(theirs.plan == mine.plan, "agreed to another plan for this run")
+    return theirs
+
+
+class InChunks(Protocol):
+    """A message class whose only field is an array that is sent in chunks."""
+
+    def __init__(self, rows: NDArray[Any]) -> None: ...
+
+    @property
+    def rows(self) -> NDArray[Any]:
+        """One chunk."""
+
+
+K = TypeVar("K", bound=InChunks)
+
+
+def chunks(count: int) -> Iterator[slice]:
+    """Yield the slices in which `count` rows travel."""
+    for at in range(0, count, CHUNK):
+        yield slice(at, min(at + CHUNK, count))
+
+
+def give(peer: Channel, kind: type[K], rows: NDArray[Any]) -> None:
+    """Send an array in chunks."""
+    for part in chunks(len(rows)):
+        peer.send(kind(rows[part]))
+
+
+def take(peer: Channel, kind: type[K], count: int, *width: int) -> Iterator[NDArray[Any]]:
+    """Yield the chunks of an array of shape (count, *width); PeerFault if the peer sends another shape."""
+    for part in chunks(count):
+        rows = peer.receive(kind).rows
+        peer.require(rows.shape == (part.stop - part.start, *width), "sent another number of rows than is due")
+        yield rows
+
+
+def raised(peer: Channel, points: NDArray[np.uint8], scalar: int) -> NDArray[np.uint8]:
+    """Return the peer's points times the scalar, (n, 32); PeerFault unless all are canonical and not the identity."""
+    out, valid = group.multiply(points, scalar)
+    peer.require(bool(valid.all()), "sent a point that is not a canonical element of the group, or its identity")
+    return out
+
+
+def require_distinct(peer: Channel, points: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the points, (n, 32); PeerFault if the peer sent one twice (raising to a scalar keeps them distinct)."""
+    peer.require(not in_byte_order(points)[1].any(), "sent a point twice")
+    return points
