@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from numba.core import event, types
 from numba.extending import intrinsic
 
 log = logging.getLogger("synergos.kernels")
+_compiling = threading.RLock()
 
 
 def reads(dtype: types.Type, dimensions: int) -> types.Array:
@@ -46,6 +48,7 @@ def kernel(*arguments: types.Type) -> Callable[[Callable[..., Any]], Any]:
 
 
 helper = numba.njit
+inlined = numba.njit(forceinline=True)
 
 
 @cache
@@ -57,11 +60,15 @@ def _folder_stamp() -> bytes:
 
 
 def compile_ahead(dispatcher: Any) -> None:
-    """Compile a kernel for its signature, or read it from the cache, and close it against others."""
-    if not dispatcher.signatures:
-        with event.install_listener("numba:compile", _Announcement(dispatcher)):
-            dispatcher.compile(dispatcher.arguments)
-        dispatcher.disable_compile()
+    """Compile a kernel for its signature, or read it from the cache, and close it against others.
+
+    One thread at a time: the parties of one process may ask for the same kernel at the same moment.
+    """
+    with _compiling:
+        if not dispatcher.signatures:
+            with event.install_listener("numba:compile", _Announcement(dispatcher)):
+                dispatcher.compile(dispatcher.arguments)
+            dispatcher.disable_compile()
 
 
 class _Announcement(event.Listener):

@@ -75,6 +75,13 @@ class Ring:
         kernel("ring.scale")(np.ascontiguousarray(a), factors, self._constants, out)
         return out
 
+    def sum(self, a: Words) -> Words:
+        """Return the sum of all elements, shape (2, 1)."""
+        total = np.zeros((2, 1), dtype=np.uint64)
+        for start in range(0, a.shape[1], 1 << 17):  # 2**17 residues below 2**46 add up to less than 2**63
+            total = (total + a[:, start : start + (1 << 17)].sum(axis=1, keepdims=True)) % self._column
+        return total
+
     def random(self, count: int) -> Words:
         """Return `count` uniform elements, shape (2, count)."""
         return np.stack([randomness.random_below(p, count) for p in self.primes])
@@ -99,16 +106,18 @@ class Ring:
 
     def to_signed(self, a: Words) -> NDArray[np.int64]:
         """Return the elements as integers centred around 0, dtype int64; raises Misuse where one does not fit."""
-        (high, low), negative = self._magnitudes(a)
-        if high.any() or (low >= np.uint64(1 << 63)).any():
+        magnitude, negative = self._magnitudes(a)
+        if magnitude[0].any() or (magnitude[1] >= np.uint64(1 << 63)).any():
             raise Misuse("An element of the ring is too large for a 64-bit integer; read it with to_float.")
-        return low.astype(np.int64) * _sign(negative)
+        signed: NDArray[np.int64] = magnitude[1].astype(np.int64) * _sign(negative)
+        return signed
 
     def to_float(self, a: Words) -> NDArray[np.float64]:
         """Return the elements centred around 0 as float64, each within two roundings."""
-        (high, low), negative = self._magnitudes(a)
-        size = high.astype(np.float64) * 2.0**64 + low.astype(np.float64)
-        return size * _sign(negative)
+        magnitude, negative = self._magnitudes(a)
+        size = magnitude[0].astype(np.float64) * 2.0**64 + magnitude[1].astype(np.float64)
+        signed: NDArray[np.float64] = size * _sign(negative)
+        return signed
 
     def _magnitudes(self, a: Words) -> tuple[Words, NDArray[np.bool_]]:
         magnitude, negative = np.empty_like(a), np.empty(a.shape[1], dtype=np.bool_)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from engine.errors import PeerFault, Refused
@@ -103,6 +104,14 @@ class Channel:
         """Raise PeerFault naming the peer unless the condition holds: `sender.require(n == m, "answered ...")`."""
         if not holds:
             raise PeerFault(self.peer, what)
+
+    @contextmanager
+    def blame(self) -> Iterator[None]:
+        """Turn a ValueError, raised while reading what this peer sent, into its PeerFault."""
+        try:
+            yield
+        except ValueError as error:
+            raise PeerFault(self.peer, f"sent something invalid: {error}") from None
 
     def close(self, why: str) -> None:
         """End the link to this peer."""

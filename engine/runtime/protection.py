@@ -5,7 +5,7 @@ Strongest first. A message with fields of several kinds declares the weakest. Th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 
@@ -16,7 +16,7 @@ class Protection:
     rank: ClassVar[int] = 99
 
     def __str__(self) -> str:
-        values = [str(getattr(self, name)) for name in self.__dataclass_fields__]
+        values = [str(getattr(self, field.name)) for field in fields(self)]
         return f"{type(self).__name__.lower()} ({'; '.join(values)})"
 
 
