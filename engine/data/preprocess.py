@@ -1,7 +1,7 @@
 """Columns to features: missing values filled, numbers standardised, categories one-hot; fitted on the train rows.
 
     numeric      (x - mean) / deviation, both over the train rows that have a value; missing becomes the mean, so 0
-    categorical  one 0/1 feature `column=level` a level of train, sorted; missing and unseen are zeros throughout
+    categorical  one 0/1 feature `column=level` a level of train, sorted; missing and unseen are zeros in all of them
 
 Local to a party: nothing here is sent. A `Fitted` holds the levels it saw, so it belongs to the party's own model part.
 """
@@ -33,7 +33,7 @@ class Features:
         names: one a feature, unique.
         values: float64 (n, f), finite.
         originals: the column that each feature came from.
-        unseen: for each categorical column, how many rows hold a level that train did not have.
+        unseen: for each categorical column, how many rows hold a level without a feature, if any.
     """
 
     names: tuple[str, ...]
@@ -94,7 +94,7 @@ class Preprocessor:
 
     standardise: bool = True  # numeric features have mean 0 and deviation 1 on train; otherwise they stay as they are
     indicate_missing: bool = False  # a numeric column with missing values in train also gives `name=missing`
-    min_frequency: int = 0  # levels on fewer train rows share `name=(rare)`; 0 keeps every level
+    min_frequency: int = 0  # levels on fewer train rows share `name=(rare)`, if that has as many; 0 keeps every level
     max_levels: int = 1000  # more levels than this are taken for free text or identifiers and refused
 
     def fit(self, table: Table) -> Fitted:
@@ -136,16 +136,19 @@ class Preprocessor:
 
     def _categorical(self, column: Column) -> Categorical | str:
         counts = Counter(column.values.tolist())
-        missing = counts.pop(None, 0)
+        blank = counts.pop(None, 0)  # rows that no feature marks
         if not counts:
             return _EMPTY
         levels = sorted(level for level, count in counts.items() if count >= self.min_frequency)
         rare = sorted(counts.keys() - set(levels))
+        pooled = sum(counts[level] for level in rare)
+        if pooled < self.min_frequency:  # too few rows even together: zeros, like a level that train did not have
+            blank, rare = blank + pooled, []
         if len(levels) > self.max_levels:
             return f"has {len(levels)} different texts, more than {self.max_levels}; exclude it or group them"
-        if not missing and len(levels) + bool(rare) == 1:
-            if rare:
-                return f"has no text on {self.min_frequency} rows or more; exclude it or group its texts"
+        if not levels and not (rare and blank):
+            return f"has no text on {self.min_frequency} train rows or more; exclude it or group its texts"
+        if len(levels) == 1 and not rare and not blank:
             return _CONSTANT
         return Categorical(column.name, tuple(levels), tuple(rare))
 

@@ -2,8 +2,9 @@
 
 `LogisticRegression(...).fit(party, X, y)` runs on every side at once, with `y` at the label holder and None elsewhere;
 rows are aligned. The protocol is `engine.vertical.shared`; this file says in which order its steps are taken:
-Nesterov's accelerated gradient with the public schedule t' = (1 + sqrt(1 + 4 t^2)) / 2 and the step 1 / (0.3 P), P the
-number of parties, on whitened features (`engine.vertical.whitening` says why the step needs no tuning).
+Nesterov's accelerated gradient with the public schedule t' = (1 + sqrt(1 + 4 t^2)) / 2 and the step
+1 / (0.3 P + l2 / n), P the number of parties and n of rows, on whitened features (`engine.vertical.whitening` says why
+the step needs no tuning).
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class LogisticRegression:
     release: str = "weights-to-owner"  # "none": weights stay shared and prediction runs on the shares
     scheme: str = "rlwe"  # "clear" encrypts nothing, for tests in one process
     seed: int = 42  # chooses the held-out rows; nothing secret depends on it
+    audit: bool = False  # for debugging: at each look, check a product with known residuals (discloses one number)
 
     def __post_init__(self) -> None:
         checks = {
@@ -134,7 +136,7 @@ class _Descent:
         self.me = me
         self.labels = labels
         rows = me.rows["train"]
-        fraction, exponent = math.frexp(1 / (0.3 * parties) / rows)
+        fraction, exponent = math.frexp(1 / (0.3 * parties * rows + options.l2))
         self.factor = round(fraction * 2**_STEP_DIGITS)  # step / rows = factor / 2^shift
         self.shift = _STEP_DIGITS - exponent
         self.watched = "monitor" if "monitor" in me.rows else "train"
@@ -157,6 +159,8 @@ class _Descent:
             if not look:
                 me.party.report("train", iteration, options.max_iter)
                 continue
+            if options.audit:
+                me.audit("train")
             loss = self._loss(w)
             stale = 0 if not losses or loss < min(x for _, x in losses) - options.tol else stale + 1
             losses.append((iteration, loss))

@@ -409,6 +409,31 @@ class Computing:
         self.other.require(theirs.shape == (2, 1) and self.ring.contains(theirs), "opened a malformed share")
         return float(self.ring.to_float(self.ring.add(total, theirs))[0]) / 2.0**bits
 
+    def audit(self, part: str) -> None:
+        """Check one product for every column with residuals that both computing parties know; for debugging.
+
+        Random signs stand in for the residuals, and a random combination of each block of the gradient is opened, which
+        its owner compares with what it computes in clear; one combination of its features is what this discloses.
+
+        Raises:
+            PeerFault: the products do not add up; anything but what the protocol asks for was answered.
+        """
+        public = np.random.default_rng(int.from_bytes(self._audit_seed(), "little"))
+        signs = self.ring.to_residues(public.choice(np.array([-1, 1]), self.rows[part]))
+        zero = np.zeros_like(signs)
+        g = self.gradient(part, self._split(signs if self.leader else zero))
+        for name, block in self.columns.items():
+            factors = public.integers(1, 1 << 16, block.stop - block.start)[None, :]
+            combined = self.ring.matmul(factors.astype(np.int32), np.ascontiguousarray(g[:, block]))
+            opened = self.ring.add(combined, self.other.exchange(Opening(combined)).share)
+            if name == self.party.name:
+                clear = self.ring.matmul_t(self.me.features.parts[part], signs)
+                right = np.array_equal(opened, self.ring.matmul(factors.astype(np.int32), clear))
+                self.other.require(right, "answered a product that does not match the features: stop and find out why")
+
+    def _audit_seed(self) -> bytes:
+        return self.ring.zero_share(self.start.seed, next(self._splits), 1).tobytes()
+
     def finish(self, weights: Share) -> NDArray[np.float64] | None:
         """Step 10: end the training; return the party's own weights if they are released, else None."""
         self._turn("end")
