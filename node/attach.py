@@ -136,7 +136,10 @@ class Attachment:
             return dict(outbox.links)
 
     def fail(self, error: BaseException) -> None:
-        """End the run here and tell every peer why; the first cause counts, on every side."""
+        """End the run here and tell every peer why; the first cause counts.
+
+        A cause that came from a peer is told on: a third party may otherwise first see this one leave, and blame it.
+        """
         cause = Fault.of(error, self._me)
         with self._outbox.lock:
             if self._outbox.fail(cause):

@@ -175,6 +175,7 @@ class Link:
         Raises:
             LinkLost: data are missing, so the relay or the way there is broken.
             PeerFault: the peer sent more than it was granted, or control that makes no sense.
+            EngineError: the cause that the peer reports.
         """
         if header.kind is Kind.DATA:
             self._on_data(header, frame)
@@ -213,7 +214,7 @@ class Link:
             _, credit = wire.unpack(plain, wire.ACK, self.peer)
             self._credit = max(self._credit, credit)
         elif kind is Kind.FAULT:
-            self._outbox.fail(Fault.unpack(plain, self.peer))
+            raise Fault.unpack(plain, self.peer).error()
         elif kind is Kind.CLOSE:
             self._end_at, why = wire.unpack(plain, wire.CLOSE, self.peer)
             self._ended = Fault("LinkLost", self.peer, f"it closed the link: {why}")

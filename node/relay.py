@@ -150,8 +150,14 @@ class Relay:
     def close(self, run_id: bytes, why: str) -> None:
         """Dismantle a run's grid: its streams end, and nobody attaches to it again."""
         run = self._runs.pop(run_id, None)
-        for stream in list(run.streams.values()) if run else []:
-            stream.loop.call_soon_threadsafe(stream.end, LinkLost(ME, f"it closed the run: {why}"))
+        streams = list(run.streams.values()) if run else []
+
+        def end() -> None:  # all in one step, so that none is told that another was lost
+            for stream in streams:
+                stream.end(LinkLost(ME, f"it closed the run: {why}"))
+
+        if streams:
+            streams[0].loop.call_soon_threadsafe(end)
 
     def attached(self, run_id: bytes) -> frozenset[str]:
         """Return the parties of a run that are attached now."""
