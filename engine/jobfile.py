@@ -112,6 +112,8 @@ class Job:
         data["parties"] = [{"name": name, **_without_none(asdict(party))} for name, party in self.parties.items()]
         model = {"name": self.model.name, "protocol": self.model.protocol}
         data["model"] = {**_without_none(model), **self.model.parameters}
+        if self.kind == "horizontal":
+            del data["align"]
         return data
 
     @classmethod

@@ -92,25 +92,22 @@ def _reader(source: str) -> Callable[[IO[bytes], Sequence[str]], pd.DataFrame]:
 def _read_csv(file: IO[bytes], as_text: Sequence[str], separator: str) -> pd.DataFrame:
     import pandas as pd
 
-    # pandas renames a repeated column without a word, so the header is looked at first.
-    head = pd.read_csv(file, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False)
+    # The header and one row are looked at first, because pandas says nothing when it renames a repeated column, or when
+    # it takes the first fields for an index since rows are longer than the header; as plain rows, that is an error.
+    head = pd.read_csv(file, sep=separator, header=None, nrows=2, dtype=str, keep_default_na=False)
     names = [str(name) for name in head.iloc[0]]
     require_distinct(names)
     if len(names) == 1 and (other := next((mark for mark in ";\t|" if mark in names[0]), None)):
         raise Misuse(f"it looks separated by {other!r}; separate the fields by {separator!r}")
     file.seek(0)
-    frame = pd.read_csv(
+    return pd.read_csv(
         file,
         sep=separator,
         dtype={name: str for name in names if name in as_text},
         na_values=list(MISSING),
         keep_default_na=False,
         low_memory=False,
-        float_precision="round_trip",
     )
-    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields for an index
-        raise Misuse("the rows have more fields than the header has names; give every line as many fields as the first")
-    return frame
 
 
 def _read_parquet(file: IO[bytes], _: Sequence[str]) -> pd.DataFrame:

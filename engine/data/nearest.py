@@ -12,7 +12,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """Return how a complaint about `name` ends: "did you mean 'x'?", else what there is to choose from."""
     names = sorted(known)
     folded = {each.casefold(): each for each in names}
-    near = difflib.get_close_matches(name.casefold(), folded, 1)
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)  # half of two letters
     if near:
         return f"did you mean {folded[near[0]]!r}?"
     if not names:
