@@ -67,18 +67,29 @@ def test_each_answer_is_masked_afresh(scheme, ring, features):
 def test_costs_are_the_formulas_of_the_readme(scheme, ring, features, rows, columns):
     at, key = scheme.layout(rows, columns), scheme.key()
     matrix, peer = scheme.matrix(features(rows, columns), at), scheme.peer(key.public)
-    asked = key.encrypt_weights(ring.random(columns), at)
-    key.decrypt_rows(matrix.times_weights(peer, asked)[0], at)
-    tiles = 2 * at.column_tiles, 2 * at.column_tiles * at.row_tiles, 2 * at.row_tiles
-    assert vars(scheme.counts) == dict(zip(("encryptions", "products", "outputs"), tiles, strict=True)) | {
-        "decryptions": 2 * at.row_tiles
-    }
-    terms = [(key.encrypt_slots(ring.random(rows)), ring.random(rows)) for _ in range(2)]
-    key.decrypt_slots(peer.combine_slots(terms)[0], rows)
-    blocks = 2 * -(-rows // SLOTS)
-    assert scheme.counts.encryptions == tiles[0] + 2 * blocks
-    assert scheme.counts.products == tiles[1] + 2 * blocks
-    assert scheme.counts.outputs == scheme.counts.decryptions == tiles[2] + blocks
+    r, c, b, k = at.row_tiles, at.column_tiles, -(-rows // SLOTS), 2
+
+    def cost(step):
+        before = dict(vars(scheme.counts))
+        step()
+        return [count - before[name] for name, count in vars(scheme.counts).items()]
+
+    def forward():
+        asked = key.encrypt_weights(ring.random(columns), at)
+        key.decrypt_rows(matrix.times_weights(peer, asked)[0], at)
+
+    def backward():
+        asked = key.encrypt_rows(ring.random(rows), at)
+        key.decrypt_weights(matrix.times_rows(peer, asked)[0], at)
+
+    def slots():
+        terms = [(key.encrypt_slots(ring.random(rows)), ring.random(rows)) for _ in range(k)]
+        key.decrypt_slots(peer.combine_slots(terms)[0], rows)
+
+    assert list(vars(scheme.counts)) == ["encryptions", "products", "outputs", "decryptions"]
+    assert cost(forward) == [2 * c, 2 * r * c, 2 * r, 2 * r]
+    assert cost(backward) == [2 * r, 2 * r * c, 2 * c, 2 * c]
+    assert cost(slots) == [2 * k * b, 2 * k * b, 2 * b, 2 * b]
 
 
 def test_vectors_of_another_size_are_refused(scheme, ring, features):
