@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.data.files import MISSING, file_name, load_frame, require_distinct
 from engine.data.nearest import suggestion
-from engine.data.table import Column, Table, number_text, objects
+from engine.data.table import Column, Table, absent, number_text, objects
 from engine.errors import Misuse
 
 if TYPE_CHECKING:
@@ -154,11 +154,11 @@ def _table(party: str, name: str, frame: pd.DataFrame, request: _Request, found:
 
 
 def _key(series: pd.Series[Any], name: str) -> NDArray[np.object_]:
-    texts = _texts(series)
-    blank = np.fromiter((text is None or text.strip() in MISSING for text in texts), np.bool_, len(texts))
+    texts, codes = _texts(series)
+    blank = np.fromiter((text is None or text.strip() in MISSING for text in texts), np.bool_, len(texts))[codes]
     if blank.any():
         raise Misuse(f"column {name!r}, the id, is missing in {_rows(blank)}; remove them or give them ids")
-    return texts
+    return texts[codes]
 
 
 def _require_unique(keys: Sequence[NDArray[np.object_]], names: Sequence[str]) -> None:
@@ -181,17 +181,17 @@ def _column(series: pd.Series[Any], name: str, forced: bool, training: bool) -> 
     inferred = pd.api.types.infer_dtype(series, skipna=True)
     if inferred not in _NUMBERS | _TEXTS:
         raise Misuse(f"column {name!r} holds {inferred} values; turn them into numbers or text, or exclude it")
-    numbers = None
     if inferred in _NUMBERS and not forced:
-        numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
+        column = Column(name, "numeric", series.to_numpy(dtype=np.float64, na_value=np.nan))
     else:
-        texts = _texts(series, strip=True)
-        if inferred in {"string", "empty"} and not forced:
-            numbers = _as_numbers(texts)
-    column = Column(name, "categorical", texts) if numbers is None else Column(name, "numeric", numbers)
+        texts, codes = _texts(series, strip=True)
+        numbers = _as_numbers(texts) if inferred in {"string", "empty"} and not forced else None
+        column = Column(name, "categorical", texts[codes])
+        if numbers is not None:
+            column = Column(name, "numeric", numbers[codes])
     if training and column.missing.all():
         raise Misuse(f"column {name!r} has no value in any row; exclude it")
-    if numbers is not None and (infinite := np.isinf(numbers)).any():
+    if column.kind == "numeric" and (infinite := np.isinf(column.values)).any():
         raise Misuse(f"column {name!r} is infinite in {_rows(infinite)}; write finite numbers or leave them empty")
     return column
 
@@ -210,12 +210,12 @@ def _label(series: pd.Series[Any], name: str) -> NDArray[np.float64]:
     return values
 
 
-def _texts(series: pd.Series[Any], strip: bool = False) -> NDArray[np.object_]:
-    """Return the values as text, None for missing; works on the distinct values, so a category costs little."""
+def _texts(series: pd.Series[Any], strip: bool = False) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
+    """Return the distinct values as text, then None, and where in them each row's is; so a category costs little."""
     import pandas as pd
 
     codes, distinct = pd.factorize(series.astype(object), use_na_sentinel=True)
-    return objects([*(_text(value, strip) for value in distinct), None])[codes]  # code -1, missing, is the last
+    return objects([*(_text(value, strip) for value in distinct), None]), codes  # code -1, missing, is the last
 
 
 def _text(value: object, strip: bool) -> str | None:
@@ -233,8 +233,7 @@ def _as_numbers(texts: NDArray[np.object_]) -> NDArray[np.float64] | None:
     import pandas as pd
 
     numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    unread = np.isnan(numbers) & np.fromiter((text is not None for text in texts), np.bool_, len(texts))
-    return None if unread.any() else numbers
+    return None if (np.isnan(numbers) & ~absent(texts)).any() else numbers
 
 
 def _rows(mask: NDArray[np.bool_]) -> str:

@@ -30,9 +30,7 @@ class Column:
     @property
     def missing(self) -> NDArray[np.bool_]:
         """Where there is no value, shape (n,)."""
-        if self.kind == "categorical":
-            return np.fromiter((value is None for value in self.values), np.bool_, len(self.values))
-        return np.asarray(np.isnan(self.values), dtype=np.bool_)
+        return absent(self.values) if self.kind == "categorical" else np.asarray(np.isnan(self.values), np.bool_)
 
     def __repr__(self) -> str:
         return f"Column({self.name!r}, {self.kind}, {len(self.values)} rows)"
@@ -135,6 +133,11 @@ def require_binary_label(table: Table) -> None:
 def number_text(value: float) -> str:
     """Return a number as a category's name: 3.0 is "3", so that files with and without missing values agree."""
     return str(int(value)) if float(value).is_integer() else str(value)
+
+
+def absent(texts: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """Return where an object array (n,) holds None."""
+    return np.asarray(np.equal(texts, np.array(None, dtype=object)), np.bool_)
 
 
 def objects(values: Sequence[Any]) -> NDArray[np.object_]:
