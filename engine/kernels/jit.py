@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba.core import event, types
 from numba.extending import intrinsic
@@ -98,3 +99,11 @@ def multiply_high(typing: Any, a: Any, b: Any) -> tuple[Any, Callable[..., Any]]
         return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
 
     return types.uint64(types.uint64, types.uint64), generate
+
+
+@helper
+def scratch(count):  # type: ignore[no-untyped-def]
+    """Return working memory of `count` words that starts a cache line: a vector across two lines costs twice."""
+    words = np.empty(count + 7, np.uint64)
+    start = -(words.ctypes.data >> 3) & 7
+    return words[start : start + count]

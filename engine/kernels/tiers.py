@@ -2,8 +2,8 @@
 
 Every kernel exists up to three times under one name: `reference` (Python integers: the definition), `portable` (scalar
 Numba, any CPU) and `simd` (eight lanes, AVX-512 IFMA). The kernel `ring.scale` is the function `scale` of the module
-`ring` in the folder of its tier. The CPU decides which tier runs, or `ENGINE_KERNELS` does. A kernel without a `simd`
-version runs as `portable` there. Nothing of Numba is imported before the first kernel that needs it.
+`ring` in the folder of its tier. The CPU decides which tier runs, or `ENGINE_KERNELS` does. A kernel that lacks
+a version there runs in the next lower tier that it has. Nothing of Numba is imported before the first kernel that needs it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,14 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "ring.integers": ("reference", "portable"),
     "ring.fold": ("reference", "portable"),
     "ring.product": ("reference", "portable"),
+    "group.expand": ("reference", "simd"),
+    "group.map": TIERS,
+    "group.map_multiply": TIERS,
+    "group.multiply": TIERS,
+    "group.multiply_base": TIERS,
+    "group.check": TIERS,
+    "group.add": TIERS,
+    "group.sums": TIERS,
 }
 
 
@@ -55,9 +63,8 @@ def has_simd() -> bool:
 
 def kernel(name: str) -> Callable[..., Any]:
     """Return the implementation of the named kernel for the tier of this process, compiled and ready to call."""
-    have = KERNELS[name]
-    wanted = tier()
-    return _load(name, wanted if wanted in have else have[-1])
+    allowed = TIERS[: TIERS.index(tier()) + 1]
+    return _load(name, [tier for tier in KERNELS[name] if tier in allowed][-1])
 
 
 @cache

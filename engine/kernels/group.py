@@ -1,0 +1,244 @@
+"""The group ristretto255 (RFC 9496), batch first: prime order, canonical 32-byte encodings, hashing onto the group.
+
+Elements are rows of uint8 arrays of shape (n, 32). A scalar of a batch is a Python int (taken modulo the order) or 32
+little-endian bytes. Kernels run in the tier of this process, on all cores for large batches, with identical results in
+each tier. They take time that depends on sizes and on the DST's length only: scalars, messages and elements are secrets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine import randomness
+from engine.errors import Misuse
+from engine.kernels.constants import D, ORDER, P
+from engine.kernels.tiers import kernel
+
+Bytes = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Scalar = int | Bytes
+
+__all__ = [
+    "ORDER",
+    "add",
+    "decode_valid",
+    "expand_message_xmd",
+    "hash_and_multiply",
+    "hash_to_group",
+    "multiply",
+    "multiply_base",
+    "one_way_map",
+    "random_scalar",
+    "sum_by_list",
+]
+
+_DIGITS = 64
+_PER_THREAD = 2048
+_PIECE = 64
+
+
+def random_scalar() -> int:
+    """Return a secret uniform scalar in [1, ORDER)."""
+    wide = int.from_bytes(randomness.random_bytes(64).tobytes(), "little")  # within 2**-259 of uniform
+    return 1 + wide % (ORDER - 1)
+
+
+def hash_to_group(messages: Bytes, dst: bytes) -> Bytes:
+    """Hash each row of at most 64 bytes to an element: ristretto255_XMD:SHA-512_R255MAP_RO_ (RFC 9380, appendix B)."""
+    return one_way_map(_expanded(messages, dst))
+
+
+def hash_and_multiply(messages: Bytes, dst: bytes, scalar: Scalar) -> Bytes:
+    """Return `hash_to_group(messages, dst)` times a secret scalar, without an encoding in between."""
+    uniform, digits = _expanded(messages, dst), _halved_digits(scalar)
+    out = np.empty((len(uniform), 32), dtype=np.uint8)
+    _in_threads(len(out), lambda s: kernel("group.map_multiply")(_words(uniform[s]), digits, _words(out[s])))
+    return out
+
+
+def multiply(points: Bytes, scalar: Scalar) -> tuple[Bytes, Mask]:
+    """Return each element times a secret scalar, and which rows were elements other than the identity.
+
+    The other rows (no canonical encoding, RFC 9496, 4.3.1, or the identity) come out as zeros; what they mean is the
+    caller's to decide.
+    """
+    points, digits = _elements(points), _halved_digits(scalar)
+    out, valid = np.empty((len(points), 32), dtype=np.uint8), np.empty(len(points), dtype=np.bool_)
+    _in_threads(len(out), lambda s: kernel("group.multiply")(_words(points[s]), digits, _words(out[s]), valid[s]))
+    return out, valid
+
+
+def decode_valid(points: Bytes) -> Mask:
+    """Say which rows are canonical encodings of elements, the identity (zeros) included."""
+    points = _elements(points)
+    valid = np.empty(len(points), dtype=np.bool_)
+    _in_threads(len(points), lambda s: kernel("group.check")(_words(points[s]), valid[s]))
+    return valid
+
+
+def one_way_map(uniform: Bytes) -> Bytes:
+    """Map rows of 64 uniform bytes to elements (RFC 9496, 4.3.4)."""
+    uniform = _rows(uniform, 64, "Uniform bytes")
+    out = np.empty((len(uniform), 32), dtype=np.uint8)
+    _in_threads(len(out), lambda s: kernel("group.map")(_words(uniform[s]), _words(out[s])))
+    return out
+
+
+def add(p: Bytes, q: Bytes) -> Bytes:
+    """Return the sum of each pair of rows; raises Misuse where a row is no element (see `decode_valid`)."""
+    p, q = _elements(p), _elements(q)
+    if len(p) != len(q):
+        raise Misuse("Elements are added row by row: give two arrays of the same length.")
+    out, valid = np.empty((len(p), 32), dtype=np.uint8), np.empty(len(p), dtype=np.bool_)
+    _in_threads(len(p), lambda s: kernel("group.add")(_words(p[s]), _words(q[s]), _words(out[s]), valid[s]))
+    _require(valid)
+    return out
+
+
+def sum_by_list(points: Bytes, offsets: NDArray[np.int64]) -> Bytes:
+    """Return the sum of the rows from each offset to the next, the identity for none: (len(offsets) - 1, 32).
+
+    Raises Misuse where a row is no element. Long lists are summed in pieces, so that lanes have equal work.
+    """
+    points, offsets = _elements(points), np.ascontiguousarray(offsets, dtype=np.int64)
+    if (
+        offsets.ndim != 1
+        or not len(offsets)
+        or offsets[0] < 0
+        or offsets[-1] > len(points)
+        or (np.diff(offsets) < 0).any()
+    ):
+        raise Misuse("Offsets of lists must ascend from 0 or later to at most the number of elements.")
+    if len(points) == 0 or len(offsets) == 1:
+        return np.zeros((len(offsets) - 1, 32), dtype=np.uint8)
+    pieces = np.maximum(1, -(-np.diff(offsets) // _PIECE))
+    bounds = np.concatenate([[0], np.cumsum(pieces)])
+    starts = np.repeat(offsets[:-1] - _PIECE * bounds[:-1], pieces) + _PIECE * np.arange(bounds[-1])
+    partial = _sums(points, np.append(starts, offsets[-1]))
+    return partial if bounds[-1] == len(pieces) else sum_by_list(partial, bounds)
+
+
+def _sums(points: Bytes, offsets: NDArray[np.int64]) -> Bytes:
+    count = len(offsets) - 1
+    out, valid = np.empty((count, 32), dtype=np.uint8), np.empty(count, dtype=np.bool_)
+
+    def part(s: slice) -> None:
+        kernel("group.sums")(_words(points), offsets[s.start : s.stop + 1], _words(out[s]), valid[s])
+
+    _in_threads(count, part)
+    _require(valid)
+    return out
+
+
+def multiply_base(scalars: Bytes) -> Bytes:
+    """Return the generator times each row, a secret scalar of 32 little-endian bytes below 2**253; the identity for 0."""
+    scalars = _rows(scalars, 32, "Scalars")
+    if (scalars[:, 31] >= 32).any():
+        raise Misuse("A scalar is not below 2**253; reduce it modulo the order of the group.")
+    out = np.empty((len(scalars), 32), dtype=np.uint8)
+    table = _base_table()
+    _in_threads(len(out), lambda s: kernel("group.multiply_base")(_words(scalars[s]), table, _words(out[s])))
+    return out
+
+
+def expand_message_xmd(message: bytes, dst: bytes, length: int) -> bytes:
+    """Expand a message to uniform bytes with SHA-512 (RFC 9380, 5.3.1, 5.3.3); at most 255 * 64 bytes."""
+    if not 0 < length <= 255 * 64:
+        raise Misuse("A message can be expanded to 1 to 16320 bytes.")
+    prime = _primed(dst)
+    first = hashlib.sha512(bytes(128) + message + length.to_bytes(2, "big") + b"\x00" + prime).digest()
+    block, out = bytes(64), b""
+    for i in range(1, -(-length // 64) + 1):
+        mixed = bytes(a ^ b for a, b in zip(first, block, strict=True))
+        block = hashlib.sha512(mixed + bytes([i]) + prime).digest()
+        out += block
+    return out[:length]
+
+
+def _primed(dst: bytes) -> bytes:
+    """Return the DST followed by its length; a longer one than 255 bytes is hashed first (RFC 9380, 5.3.3)."""
+    if not dst:
+        raise Misuse("A hash to the group needs a domain separation tag that is not empty.")
+    if len(dst) > 255:
+        dst = hashlib.sha512(b"H2C-OVERSIZE-DST-" + dst).digest()
+    return dst + bytes([len(dst)])
+
+
+def _expanded(messages: Bytes, dst: bytes) -> Bytes:
+    if messages.ndim != 2 or messages.dtype != np.uint8 or messages.shape[1] > 64:
+        raise Misuse("Messages are rows of a uint8 array, at most 64 bytes wide.")
+    messages, prime = np.ascontiguousarray(messages), np.frombuffer(_primed(dst), dtype=np.uint8)
+    out = np.empty((len(messages), 64), dtype=np.uint8)
+    _in_threads(len(out), lambda s: kernel("group.expand")(messages[s], prime, out[s]))
+    return out
+
+
+def _elements(points: Bytes) -> Bytes:
+    return _rows(points, 32, "Elements")
+
+
+def _rows(array: Bytes, width: int, what: str) -> Bytes:
+    if array.ndim != 2 or array.dtype != np.uint8 or array.shape[1] != width:
+        raise Misuse(f"{what} are rows of a uint8 array of shape (n, {width}).")
+    return np.ascontiguousarray(array)
+
+
+def _words(array: Bytes) -> NDArray[np.uint64]:
+    """View rows of bytes as the little-endian words that kernels compute with."""
+    return array.view("<u8")
+
+
+def _require(valid: Mask) -> None:
+    if not valid.all():
+        raise Misuse("A row is not the canonical encoding of an element; check what peers send with decode_valid.")
+
+
+def _in_threads(count: int, run: Callable[[slice], None]) -> None:
+    """Run over slices of the rows, each in a thread where there are enough rows; kernels hold no lock."""
+    threads = min(os.cpu_count() or 1, count // _PER_THREAD)
+    if threads < 2:
+        if count:
+            run(slice(0, count))
+        return
+    size = -(-count // threads) + 15 & ~15  # whole steps of the widest kernel
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(run, slice(i, min(i + size, count))) for i in range(0, count, size)]:
+            done.result()
+
+
+def _halved_digits(scalar: Scalar) -> NDArray[np.int8]:
+    """Return half the scalar modulo the order (kernels encode doubles) as 64 signed digits of radix 16."""
+    number = int(scalar) if isinstance(scalar, int) else int.from_bytes(scalar.tobytes(), "little")
+    return digits_of(number * (ORDER + 1) // 2 % ORDER)
+
+
+def digits_of(number: int) -> NDArray[np.int8]:
+    """Return a number below 2**253 as 64 digits in [-8, 8), least significant first, in steps that are always the same."""
+    shifted = number + 8 * (16**_DIGITS - 1) // 15
+    nibbles = np.frombuffer(shifted.to_bytes(_DIGITS // 2, "little"), dtype=np.uint8)
+    return np.stack([nibbles & 15, nibbles >> 4], axis=1).reshape(-1).astype(np.int8) - np.int8(8)
+
+
+@cache
+def _base_table() -> NDArray[np.uint64]:
+    """Return the affine multiples of half the generator that `multiply_base` adds up; see rows.multiply_base_rows."""
+    from engine.kernels.reference import group as reference
+
+    step = reference.times((ORDER + 1) // 2, reference.generator())
+    table = np.empty((_DIGITS, 8, 12), dtype=np.uint64)
+    for window in table:
+        point = step
+        for entry in window:
+            x, y = (c * pow(point[2], -1, P) % P for c in point[:2])
+            packed = b"".join((v % P).to_bytes(32, "little") for v in (y + x, y - x, 2 * D * x * y))
+            entry[:] = np.frombuffer(packed, dtype="<u8")
+            last, point = point, reference.plus(point, step)
+        step = reference.plus(last, last)
+    return table
