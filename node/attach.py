@@ -104,7 +104,7 @@ class Attachment:
         """Tell peers how this side ended, let what is queued leave, end the stream and its threads."""
         if error is not None:
             self.fail(error)
-        for link in self._outbox.links.values():
+        for link in list(self._outbox.links.values()):
             link.close("its role failed" if error else "its role has ended")
         self._outbox.end()
         reader, pulse = self._threads
@@ -195,7 +195,10 @@ class Attachment:
                 self._heard = time.monotonic()
                 self._receive(frame)
         except grpc.RpcError:
-            self._lost(error_from(self._call, _COORDINATOR))
+            error = error_from(self._call, _COORDINATOR)
+            blamed = Fault.of(error, self._me).who
+            honest = blamed in ("", self._me, _COORDINATOR)  # it has no say about what another organisation did
+            self._lost(error if honest else LinkLost(_COORDINATOR, f"it ended the stream and blames {blamed}"))
         finally:
             self._lost(LinkLost(_COORDINATOR, "it ended the stream"))
 
@@ -218,6 +221,8 @@ class Attachment:
         if header.sender == self._index:
             self._on_hop(header.kind, body)
             return
+        if not self._window:
+            raise PeerFault(_COORDINATOR, "relayed a frame before it said welcome")
         peer = self._parties[header.sender]
         if header.kind is Kind.SHAKE1:
             self._on_shake1(peer, bytes(body))

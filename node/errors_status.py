@@ -67,7 +67,10 @@ def error_from(call: grpc.Call, peer: str) -> EngineError:
     """Return the engine's error for a call that `peer` or the network ended."""
     for key, value in call.trailing_metadata() or ():
         if key == wire.FAULT_KEY:
-            return Fault.unpack(value, peer).error()
+            try:
+                return Fault.unpack(value, peer).error()
+            except PeerFault as malformed:
+                return malformed
     code, details = call.code(), call.details() or "no reason given"
     if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
         return Refused(peer, details)

@@ -1,35 +1,28 @@
-"""One sealed link to one peer: messages cut into records, credit as back-pressure, messages put together again.
+"""One sealed link to one peer: records in order, each once, with credit as back-pressure.
 
-A record is u8 flags (FIRST, LAST), u64 total if FIRST, bytes; the relay sees neither flags nor message boundaries. The
-receiver grants a total of bytes and grants more as its role takes messages: a role that stops taking stops the sender,
-which is all the back-pressure. One exception keeps two roles that both send before they receive from blocking for ever:
-while a role of this party waits in `put`, its links also grant for what has arrived but was not yet taken.
+The receiver grants a total of bytes and grants more as its role takes messages: a role that stops taking stops the
+sender, which is all the back-pressure. One exception keeps two roles that both send before they receive from blocking
+for ever: while a role of this party waits in `put`, its links also grant for what has arrived but was not yet taken.
 
 Roles block in `put` and `take`; the attachment's reader thread calls `on_frame`. All share the outbox and its lock.
 """
 
 from __future__ import annotations
 
-import struct
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
-
 from engine.errors import LinkLost, Misuse, PeerFault
 from engine.runtime.message import Buffer
 from engine.runtime.noise import Session
-from node import wire
+from node import records, wire
 from node.errors_status import Fault
 from node.wire import Header, Kind
 
-_FIRST, _LAST = 1, 2
-_HEAD_LIMIT = 64  # at most: frame header 30, record header 9, tag 16
-_ROOM = 64 << 20
+_HEAD_LIMIT = 64  # at most: frame header 35, tag 16
 _EARLY = 1 << 30  # most that is held for a role that is itself waiting in `put`
-_ALIGNMENT = 64
 
 
 class Outbox:
@@ -117,7 +110,7 @@ class Link:
             EngineError: the cause that a peer reported, or that ended this attachment.
         """
         with self._putting:
-            for record in _records([memoryview(buffer) for buffer in buffers], self._chunk):
+            for record in records.cut(buffers, self._chunk):
                 self._wait_for_credit(sum(map(len, record)) + _HEAD_LIMIT)
                 header = Header(*self._out, self._next_out)
                 frame = wire.encode(header, self._session.send_data.seal(*_bound(header), record))
@@ -135,20 +128,7 @@ class Link:
             EngineError: the cause that a peer reported, or that ended this attachment.
         """
         with self._taking:
-            flags, body = _parse(self._next_record(timeout), self.peer)
-            if not flags & _FIRST:
-                raise PeerFault(self.peer, "sent a message without its beginning")
-            total, body = int.from_bytes(body[:8]), body[8:]
-            if total > limit:
-                raise PeerFault(self.peer, f"announced a message of {total:,} bytes where at most {limit:,} are due")
-            message = _Assembly(total, self.peer)
-            message.add(body)
-            while not flags & _LAST:
-                flags, body = _parse(self._next_record(timeout), self.peer)
-                if flags & _FIRST:
-                    raise PeerFault(self.peer, "began a message inside another")
-                message.add(body)
-            return message.whole()
+            return records.join(self.peer, limit, lambda: self._next_record(timeout))
 
     def close(self, why: str) -> None:
         """Tell the peer that this side sends no more; what was sent before still arrives."""
@@ -166,7 +146,6 @@ class Link:
     def lose(self, why: str) -> None:
         """The peer is gone; what arrived before may still be taken."""
         self._ended = self._ended or Fault("LinkLost", self.peer, why)
-        self._end_at = 0
         self._outbox.changed.notify_all()
 
     def on_frame(self, header: Header, body: memoryview, frame: bytes) -> None:
@@ -271,67 +250,6 @@ class Link:
             if left <= 0:
                 raise LinkLost(self.peer, f"{failing} for {timeout:g} s")
             self._outbox.changed.wait(left)
-
-
-class _Assembly:
-    """A message while its records arrive. What is allocated follows what has arrived, not what was announced."""
-
-    def __init__(self, total: int, peer: str) -> None:
-        self._total, self._peer = total, peer
-        self._room = _aligned(min(total, _ROOM))
-        self._size = 0
-
-    def add(self, part: memoryview) -> None:
-        end = self._size + len(part)
-        if end > self._total:
-            raise PeerFault(self._peer, "sent more than it had announced")
-        if end > len(self._room):
-            larger = _aligned(min(self._total, 2 * len(self._room)))
-            larger[: self._size] = self._room[: self._size]
-            self._room = larger
-        self._room[self._size : end] = part
-        self._size = end
-
-    def whole(self) -> memoryview:
-        if self._size != self._total:
-            raise PeerFault(self._peer, "sent less than it had announced")
-        return self._room.toreadonly()
-
-
-def _aligned(size: int) -> memoryview:
-    """Return writable bytes at an address that arrays of any type may start at."""
-    raw = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % _ALIGNMENT
-    return raw.data[start : start + size]
-
-
-def _records(views: Sequence[memoryview], chunk: int) -> Iterator[list[Buffer]]:
-    """Cut a message into records of at most `chunk` of its bytes, each given as buffers; at least one."""
-    parts = deque(view.cast("B") for view in views if view.nbytes)
-    total = left = sum(map(len, parts))
-    first = _FIRST
-    while True:
-        pieces: list[Buffer] = []
-        room = chunk
-        while parts and room:
-            part = parts.popleft()
-            pieces.append(part[:room])
-            if len(part) > room:
-                parts.appendleft(part[room:])
-            room -= len(pieces[-1])
-        left -= chunk - room
-        head = struct.pack(">BQ", first | _LAST * (not left), total) if first else bytes((_LAST * (not left),))
-        yield [head, *pieces]
-        if not left:
-            return
-        first = 0
-
-
-def _parse(record: bytes, peer: str) -> tuple[int, memoryview]:
-    """Return a record's flags and the rest; PeerFault if it has none or unknown ones, or FIRST without a total."""
-    if not record or record[0] > _FIRST | _LAST or (record[0] & _FIRST and len(record) < 9):
-        raise PeerFault(peer, "sent a malformed record")
-    return record[0], memoryview(record)[1:]
 
 
 def _bound(header: Header) -> tuple[int, int, int, int, int]:

@@ -66,6 +66,11 @@ class Stream:
         self._own.append(wire.encode(Header(kind, self.index, self.index, self.epoch), body))
         self._ready.set()
 
+    def pong(self) -> None:
+        """Answer a PING; one answer that still waits is enough, so that pings cannot fill memory."""
+        if not self._own:
+            self.say(Kind.PONG)
+
     def queue(self, sender: int, frame: bytes) -> None:
         """Queue a frame from another party; Misuse if that pair's queue is full."""
         if self._lanes[sender].size + len(frame) > self.run.window + _CONTROL_SLACK:
@@ -261,7 +266,7 @@ class Relay:
                 raise PeerFault(sender, "sent a frame to nobody")
             self.deliver(stream, header, frame)
         elif header.kind is Kind.PING:
-            stream.say(Kind.PONG)
+            stream.pong()
         elif wire.unpack(body, wire.HELLO, sender)[0] != wire.WIRE:
             raise Misuse(f"this coordinator speaks version {wire.WIRE} of the wire; install the matching software")
 

@@ -26,6 +26,7 @@ from cryptography.x509.oid import NameOID
 
 from engine.errors import EngineError, LinkLost, Misuse, PeerFault, Refused
 from engine.runtime.noise import RunKeys
+from engine.runtime.party import Party
 from node import wire
 from node.attach import Attachment
 from node.errors_status import STATUS, Fault
@@ -230,6 +231,15 @@ def test_both_may_send_before_they_receive(serve):
     assert serve().play(bank=role("bank", "telco"), telco=role("telco", "bank")) == {"bank": True, "telco": True}
 
 
+def test_parties_agree_over_it(serve):
+    def role(me):
+        return lambda links: Party(me, PARTIES[:2], links, []).agree({"plan": b"the same"})
+
+    result = serve().play(bank=role("bank"), telco=role("telco"))
+    assert len(result["bank"]) == 32
+    assert result["bank"] == result["telco"]
+
+
 def test_three_parties_each_with_each(serve):
     def role(me):
         def run(links):
@@ -331,6 +341,7 @@ def test_closing_is_orderly(serve):
 CHILD = """
 import sys, pathlib, grpc
 from engine.runtime.noise import RunKeys
+from engine.runtime.party import Party
 from node.attach import Attachment
 folder, address = pathlib.Path(sys.argv[1]), sys.argv[2]
 names = ("root", "key", "cert", "run", "bank", "shop")
@@ -666,6 +677,17 @@ def test_the_newest_stream_of_a_party_wins(serve):
     grid = serve()
     with grid.attachment("bank") as older, grid.attachment("bank"):
         assert "attached anew" in str(raised(older.links))
+
+
+def test_a_coordinator_has_no_say_about_what_another_party_did(serve):
+    grid = serve()
+    with attached(grid, "bank", "telco") as (bank, telco):
+        link = bank.links()["telco"]
+        telco.links()
+        stream = grid.server.relay._runs[RUN].streams[0]
+        stream.loop.call_soon_threadsafe(stream.end, PeerFault("telco", "cheated"))
+        error = raised(lambda: link.take(1, 5.0))
+        assert str(error) == "coordinator was lost: it ended the stream and blames telco"
 
 
 def test_opening_a_run(certificates):
