@@ -1,0 +1,69 @@
+"""What every process of a node does alike: human log lines, exit codes, and ending together with its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, BinaryIO
+
+import structlog
+
+from engine.errors import EngineError
+
+PARENT_GONE = 3
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+def logger(name: str) -> Any:
+    """Return a logger whose lines on standard error begin with the time and this name."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    return structlog.get_logger(node=name)
+
+
+def run(serve: Callable[[], Awaitable[None]]) -> int:
+    """Run an asyncio service until it ends or a signal asks it to; return the exit code.
+
+    0 after a signal, 2, with the sentence on standard error, for the engine's errors: somebody must change something before it can work.
+    """
+
+    async def until_signalled() -> None:
+        task = asyncio.ensure_future(serve())
+        for number in _ENDING:
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        await task
+
+    try:
+        asyncio.run(until_signalled())
+    except asyncio.CancelledError:
+        return 0
+    except EngineError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def read_lines(pipe: BinaryIO, on_line: Callable[[bytes], None]) -> None:
+    """Read lines from the parent in a thread of its own, and end this process at once when the parent is gone."""
+
+    def read() -> None:
+        for line in pipe:
+            on_line(line)
+        os._exit(PARENT_GONE)
+
+    threading.Thread(target=read, name="lifeline", daemon=True).start()
+
+
+def end_with_stdin() -> None:
+    """End this process at once when the one that started it closes its standard input or dies."""
+    read_lines(sys.stdin.buffer, lambda _: None)
