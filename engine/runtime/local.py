@@ -29,7 +29,7 @@ class Network:
         self.queues: dict[tuple[str, str], deque[bytes]] = {(a, b): deque() for a in parties for b in parties if a != b}
         self.waiting: dict[str, str] = {}
         self.ended: dict[str, str] = {}
-        self.cause: Exception | None = None
+        self.cause: BaseException | None = None
 
     def links(self, me: str) -> dict[str, Link]:
         """Return one link to each other party."""
@@ -41,7 +41,7 @@ class Network:
             self.ended.setdefault(party, why)
             self.changed.notify_all()
 
-    def fail(self, cause: Exception) -> None:
+    def fail(self, cause: BaseException) -> None:
         """Record the first cause and wake everybody."""
         with self.changed:
             self.cause = self.cause or cause
@@ -111,7 +111,7 @@ class Roles(Generic[R]):
     def _play(self, party: str) -> None:
         try:
             self._results[party] = self._roles[party]()
-        except Exception as error:
+        except BaseException as error:  # whatever ends a role ends the run, or the others would wait for it
             self._network.fail(error)
         finally:
             self._network.end(party, "its role has ended")
@@ -132,7 +132,7 @@ class Roles(Generic[R]):
             raise
         if self._network.cause is not None:
             raise self._network.cause
-        return self._results
+        return {party: self._results[party] for party in self._roles}
 
 
 def run(network: Network, roles: Mapping[str, Callable[[], R]]) -> dict[str, R]:

@@ -176,8 +176,10 @@ def _check(value: Any, kind: _Kind, where: str) -> None:
             fits = type(value) is int and -(1 << 63) <= value < 1 << 63
         case "float":
             fits = type(value) is float and math.isfinite(value)
+        case "str":
+            fits = type(value) is str and (value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value))
         case _:
-            fits = type(value).__name__ == kind.tag
+            fits = type(value) is (bool if kind.tag == "bool" else bytes)
     if not fits:
         raise Misuse(f"{where} must be {kind.tag} {kind.array or ''}".rstrip())
 
@@ -282,7 +284,8 @@ class _Reader:
         shape = struct.unpack(f"<{want.ndim}Q", self.take(8 * want.ndim))
         dtype = np.dtype("<" + want.dtype)
         size = math.prod(shape) * dtype.itemsize
-        if max(shape) > 1 << 48 or size > len(self.data) - self.at:
+        # An empty array may still name dimensions that numpy cannot hold.
+        if math.prod(max(n, 1) for n in shape) > 1 << 48 or size > len(self.data) - self.at:
             raise self.fault("an array claims more than was sent")
         if any(self.take(-self.at % 64)):
             raise self.fault("the padding is not zero")

@@ -110,7 +110,10 @@ def load_policy(text: str, owner: str) -> Policy:
         raise Misuse(f"the policy of {owner} is not valid TOML: {error}") from None
     if unknown := set(document) - {"allow"}:
         raise Misuse(f"the policy of {owner} has no key {sorted(unknown)[0]!r}; rules stand in [[allow]]")
-    return Policy(owner, tuple(_rule(entry, owner) for entry in document.get("allow", [])))
+    entries = document.get("allow", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise Misuse(f"the rules in the policy of {owner} stand in [[allow]], with two brackets on each side")
+    return Policy(owner, tuple(_rule(entry, owner) for entry in entries))
 
 
 def _rule(entry: Mapping[str, Any], owner: str) -> Rule:
@@ -122,8 +125,14 @@ def _rule(entry: Mapping[str, Any], owner: str) -> Rule:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise Misuse(f"[[allow]] in the policy of {owner} has no key {key!r}{hint}")
         default = known[key].default
-        fits = isinstance(value, list) if isinstance(default, tuple) else type(value) is type(default)
+        match default:
+            case tuple():
+                fits, what = isinstance(value, list) and all(isinstance(v, str) for v in value), "a list of texts"
+            case int():
+                fits, what = type(value) is int and value >= 0, "a whole number of 0 or more"
+            case _:
+                fits, what = isinstance(value, str), "a text"
         if not fits:
-            raise Misuse(f"{key} in the policy of {owner} must be a {type(default).__name__.replace('tuple', 'list')}")
+            raise Misuse(f"{key} in the policy of {owner} must be {what}")
         values[key] = tuple(value) if isinstance(value, list) else value
     return Rule(**values)
