@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 from engine import randomness
 from engine.runtime.message import MIB, Words1, message
 from engine.runtime.party import Party
-from engine.runtime.protection import Masked, Plain, Public
+from engine.runtime.protection import Masked, Plain, Shared
 
 Floats = NDArray[np.float64]
 
 SCORE_BITS = 10
 
 
-@message(Public("a seed known to two feature holders; it hides their parts from the label holder"))
+@message(Shared("the masked scores of both feature holders, which only the label holder has"))
 class PairSeed:
-    """32 fresh bytes."""
+    """32 fresh bytes, which the label holder must not see."""
 
     seed: bytes
 

@@ -2,7 +2,7 @@
 
 With z = z_A + z_H, the angle sum formulas split cos(2 pi k z / T) and sin(2 pi k z / T) into products of a term that A
 knows and a term that H knows. So a series needs one multiplication round, is bounded everywhere and cannot diverge as a
-polynomial does. Its price is its period: scores must stay within T/2, which `RANGE` watches.
+polynomial does. Its price is its period: scores must stay within T/2, which `reach` watches.
 """
 
 from __future__ import annotations
