@@ -1,12 +1,12 @@
 # mypy: allow-untyped-defs, no-check-untyped-defs
 """The twisted Edwards curve -x**2 + y**2 = 1 + d x**2 y**2 under ristretto255, and multiplication by a secret scalar.
 
-A point is (X, Y, Z, T), x = X/Z, y = Y/Z, xy = T/Z, of operands. A cached point is (Y + X, Y - X, 2Z, 2dT), of operands.
-Formulas: Hisil, Wong, Carter, Dawson, "Twisted Edwards curves revisited" (2008), section 3, for a = -1: complete on the
-points of odd order plus torsion that occur here, so no case is special.
+A point is (X, Y, Z, T), x = X/Z, y = Y/Z, xy = T/Z, of operands. A cached point is (Y + X, Y - X, 2Z, 2dT), of
+operands. Formulas: Hisil, Wong, Carter, Dawson, "Twisted Edwards curves revisited" (2008), section 3, for a = -1:
+complete on the points of odd order plus torsion that occur here, so no case is special.
 
-The scalar is the secret of a whole batch, so all points take the same steps: 64 signed digits of radix 16, each looked up by
-reading the whole table. Which digit it is shows neither in the addresses nor in the instructions.
+The scalar is the secret of a whole batch, so all points take the same steps: 64 signed digits of radix 16, each looked
+up by reading the whole table. Which digit it is shows neither in the addresses nor in the instructions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from engine.kernels.field import (
     put,
     spread,
     square,
-    squared,
     words_of,
 )
 from engine.kernels.jit import helper, inlined
@@ -38,13 +37,7 @@ TWICE_D = words_of(2 * constants.D % constants.P)
 TWO = words_of(2)
 ENTRY = 20
 DIGITS = 64
-_0, _1, _2, _63 = U(0), U(1), U(2), U(63)
-
-
-@inlined
-def identity(like):
-    one, zero = element(ONE, like), element(ZERO, like)
-    return zero, one, one, zero
+_0, _1, _63 = U(0), U(1), U(63)
 
 
 @inlined

@@ -148,7 +148,7 @@ def absolute(a):
 
 @helper
 def squared_times(a, b, count):
-    """Square two operands `count` times. Two chains at once keep the multipliers busy while each waits for its carries."""
+    """Square two operands `count` times. Two chains at once keep the multipliers busy while one waits for carries."""
     for _ in range(count):
         a, b = squared(a), squared(b)
     return a, b
@@ -196,7 +196,7 @@ def power_p58(a, b):
 
 @helper
 def sqrt_ratios(u0, v0, u1, v1, like):
-    """SQRT_RATIO_M1 (RFC 9496, 4.2) of u/v, twice: for each the mask of it being a square, and the root (counts as two).
+    """SQRT_RATIO_M1 (RFC 9496, 4.2) of two u/v: for each the mask of being a square and the root, which counts as two.
 
     Both u are single wide elements, both v operands.
     """

@@ -2,7 +2,8 @@
 
 Elements are rows of uint8 arrays of shape (n, 32). A scalar of a batch is a Python int (taken modulo the order) or 32
 little-endian bytes. Kernels run in the tier of this process, on all cores for large batches, with identical results in
-each tier. They take time that depends on sizes and on the DST's length only: scalars, messages and elements are secrets.
+each tier. They take time that depends on sizes and on the DST's length only: scalars, messages and elements are
+secrets.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from engine import randomness
 from engine.errors import Misuse
-from engine.kernels.constants import D, ORDER, P
+from engine.kernels.constants import ORDER, D, P
 from engine.kernels.tiers import kernel
 
 Bytes = NDArray[np.uint8]
@@ -138,7 +139,7 @@ def _sums(points: Bytes, offsets: NDArray[np.int64]) -> Bytes:
 
 
 def multiply_base(scalars: Bytes) -> Bytes:
-    """Return the generator times each row, a secret scalar of 32 little-endian bytes below 2**253; the identity for 0."""
+    """Return the generator times each row, a secret scalar below 2**253 in 32 little-endian bytes; identity for 0."""
     scalars = _rows(scalars, 32, "Scalars")
     if (scalars[:, 31] >= 32).any():
         raise Misuse("A scalar is not below 2**253; reduce it modulo the order of the group.")
@@ -220,7 +221,7 @@ def _halved_digits(scalar: Scalar) -> NDArray[np.int8]:
 
 
 def digits_of(number: int) -> NDArray[np.int8]:
-    """Return a number below 2**253 as 64 digits in [-8, 8), least significant first, in steps that are always the same."""
+    """Return a number below 2**253 as 64 digits in [-8, 8), least significant first, in steps always the same."""
     shifted = number + 8 * (16**_DIGITS - 1) // 15
     nibbles = np.frombuffer(shifted.to_bytes(_DIGITS // 2, "little"), dtype=np.uint8)
     return np.stack([nibbles & 15, nibbles >> 4], axis=1).reshape(-1).astype(np.int8) - np.int8(8)

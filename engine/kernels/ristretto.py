@@ -18,9 +18,7 @@ from engine.kernels.field import (
     carry,
     choose,
     element,
-    equal_mask,
     get,
-    inverse,
     minus,
     multiply,
     negated,
@@ -144,8 +142,8 @@ def _mapped(t, r, v, was_square, root, like):
 
 # Encoding the doubles of many points takes one inversion in all (Montgomery's trick) instead of a square root for each:
 # Hamburg's double-and-compress as in curve25519-dalek, `RistrettoPoint::double_and_compress_batch`. Each point leaves a
-# state of STATE words: e, f, g, h; eg and fh; their product, 1 where it is 0; the running product before it; the mask of
-# it being 0, as for the identity, whose encoding is then all zeros.
+# state of STATE words: e, f, g, h; eg and fh; their product, 1 where it is 0; the running product before it; the mask
+# of it being 0, as for the identity, whose encoding is then all zeros.
 
 
 @helper

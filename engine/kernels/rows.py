@@ -2,8 +2,8 @@
 """What the kernels of `engine.kernels.group` do with whole arrays, one row or eight at a time.
 
 `like` is a word of the kind to compute in, `lanes` how many rows it holds: the two arguments in which the tiers differ.
-Arrays are uint64 words of little-endian bytes: (n, 4) elements and scalars, (n, 8) uniform rows. The last step repeats the
-last row in the lanes that are left over. n is at least 1.
+Arrays are uint64 words of little-endian bytes: (n, 4) elements and scalars, (n, 8) uniform rows. The last step repeats
+the last row in the lanes that are left over. n is at least 1.
 """
 
 from __future__ import annotations

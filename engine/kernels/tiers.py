@@ -2,8 +2,9 @@
 
 Every kernel exists up to three times under one name: `reference` (Python integers: the definition), `portable` (scalar
 Numba, any CPU) and `simd` (eight lanes, AVX-512 IFMA). The kernel `ring.scale` is the function `scale` of the module
-`ring` in the folder of its tier. The CPU decides which tier runs, or `ENGINE_KERNELS` does. A kernel that lacks
-a version there runs in the next lower tier that it has. Nothing of Numba is imported before the first kernel that needs it.
+`ring` in the folder of its tier. The CPU decides which tier runs, or `ENGINE_KERNELS` does. A kernel that lacks a
+version there runs in the next lower tier that it has. Nothing of Numba is imported before the first kernel that needs
+it.
 """
 
 from __future__ import annotations

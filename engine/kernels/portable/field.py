@@ -31,7 +31,8 @@ def _reduced(context, builder, kind, columns):
     """Carry columns through in 128 bits; the last carry comes back 19-fold.
 
     A column is a sum of 5 products of limbs below 2**54, at most 4 of them times 19: below 2**115. So the top carry is
-    below 2**64, 19-fold below 2**69, and one more carry from limb 0 leaves limb 1 below 2**51 + 2**18, the others lower.
+    below 2**64, 19-fold below 2**69, and one more carry from limb 0 leaves limb 1 below 2**51 + 2**18, the others
+    lower.
     """
     mask, shift = ir.Constant(_WIDE, 2**51 - 1), ir.Constant(_WIDE, 51)
     for k in range(1, 5):
@@ -153,7 +154,7 @@ def pack(a):
         return None
 
     def join(a):
-        # As in simd/field.py: two ripples make the limbs exact, and adding 19 reaches 2**255 exactly if the value is >= p.
+        # As in simd/field.py: two ripples make the limbs exact, and adding 19 reaches 2**255 just if the value is >= p.
         v0, v1, v2, v3, v4 = _rippled(a[0], a[1], a[2], a[3], a[4])
         v0, v1, v2, v3, v4 = _rippled(v0, v1, v2, v3, v4)
         over = (v4 + ((v3 + ((v2 + ((v1 + ((v0 + _19) >> _51)) >> _51)) >> _51)) >> _51)) >> _51

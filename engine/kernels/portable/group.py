@@ -10,7 +10,6 @@ from engine.kernels import rows
 from engine.kernels.jit import kernel, reads, writes
 from engine.kernels.portable import field  # noqa: F401  what rows compute with
 
-
 U = np.uint64
 LANES = 1
 _WORDS, _OUT = reads(types.uint64, 2), writes(types.uint64, 2)

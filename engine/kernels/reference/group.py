@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernels.constants import (
-    D,
     D_MINUS_ONE_SQ,
     GENERATOR,
     INVSQRT_A_MINUS_D,
     ONE_MINUS_D_SQ,
     ORDER,
-    P,
     SQRT_AD_MINUS_ONE,
     SQRT_M1,
+    D,
+    P,
 )
 
 Bytes = NDArray[np.uint8]

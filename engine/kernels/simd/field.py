@@ -24,7 +24,7 @@ from engine.kernels.simd.vector import broadcast, constant, fused, load, store, 
 U = np.uint64
 ELEMENT = types.UniTuple(u64x8, 5)
 _MASK, _TOP = U(2**52 - 1), U(2**47 - 1)
-_12, _16, _24, _28, _36, _40, _47, _48, _52, _19 = (U(i) for i in (12, 16, 24, 28, 36, 40, 47, 48, 52, 19))
+_12, _16, _24, _28, _36, _40, _47, _52, _19 = (U(i) for i in (12, 16, 24, 28, 36, 40, 47, 52, 19))
 
 
 def _bias(floor: int) -> tuple[np.uint64, ...]:
@@ -43,9 +43,9 @@ def _limbs(builder, value):
 def _folded(context, builder, kind, columns):
     """Fold columns 5-9, worth 2**260 = 608 mod p and more, into columns 0-4.
 
-    A column is a sum of at most 5 low and 4 high halves: below 9 * 2**52 < 2**56. Each of the upper five is carried on to
-    the next, and its low 52 bits times 608 go to two columns. The last, the square of limb 4 shifted by 52 bits,
-    is below 2**42 + 2**20, so 608 times it is below 2**52: it has no upper half. Results are below 2**56.
+    A column is a sum of at most 5 low and 4 high halves: below 9 * 2**52 < 2**56. Each of the upper five is carried on
+    to the next, and its low 52 bits times 608 go to two columns. The last, the square of limb 4 shifted by 52 bits, is
+    below 2**42 + 2**20, so 608 times it is below 2**52: it has no upper half. Results are below 2**56.
     """
     upper = columns[5:]
     for k in range(1, 5):
@@ -94,7 +94,7 @@ def _square(typing, a):
 
 @intrinsic
 def _carry(typing, a):
-    """Limbs below 2**62 in. Bits from 255 up (below 2**15) come back 19-fold first, so limb 4 ends below 2**47 + 2**10."""
+    """Limbs below 2**62 in. Bits from 255 up (below 2**15) come back 19-fold, so limb 4 ends below 2**47 + 2**10."""
 
     def generate(context, builder, signature, arguments):
         limbs = _limbs(builder, arguments[0])

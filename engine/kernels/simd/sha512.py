@@ -1,8 +1,8 @@
 # mypy: allow-untyped-defs, no-check-untyped-defs
 """expand_message_xmd with SHA-512 (RFC 9380, 5.3.1; FIPS 180-4), eight messages of one length at a time, to 64 bytes.
 
-The output is one digest, so two hashes make it: b0 = H(128 zero bytes, message, 00 40, 00, DST') and b1 = H(b0, 01, DST').
-All but the message and b0 is the same for every row and laid out once, padding included.
+The output is one digest, so two hashes make it: b0 = H(128 zero bytes, message, 00 40, 00, DST') and b1 = H(b0, 01,
+DST'). All but the message and b0 is the same for every row and laid out once, padding included.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engine.kernels.simd.vector import broadcast
 
 U = np.uint64
 LANES, BLOCK = 8, 128
-_0, _8, _64 = U(0), U(8), U(64)
+_0, _8 = U(0), U(8)
 _AFTER_MESSAGE, _AFTER_B0 = np.array([0, 64, 0], dtype=np.uint8), np.array([1], dtype=np.uint8)
 
 
@@ -41,7 +41,7 @@ def _cube_root(n: int) -> int:
     return low
 
 
-# The first 64 bits after the point of the square roots of 8 primes and of the cube roots of 80 (FIPS 180-4, 4.2.3, 5.3.5).
+# The first 64 bits after the point of the square roots of 8 primes, of the cube roots of 80 (FIPS 180-4, 4.2.3, 5.3.5).
 INITIAL = np.array([isqrt(p << 128) % 2**64 for p in _primes(8)], dtype=np.uint64)
 ROUND = np.array([_cube_root(p << 192) % 2**64 for p in _primes(80)], dtype=np.uint64)
 
@@ -84,7 +84,7 @@ def compress(state, words, like):
 
 @helper
 def laid_out(skipped, between, prime, before):
-    """Return the padded words of a hash input: `skipped` zero bytes, `between`, `prime`, after `before` bytes of input."""
+    """Return the padded words of a hash input: `skipped` zero bytes, `between`, `prime`; `before` bytes precede."""
     length = skipped + between.size + prime.size
     text = np.zeros((length + 17 + BLOCK - 1) // BLOCK * BLOCK, np.uint8)
     text[skipped : skipped + between.size] = between

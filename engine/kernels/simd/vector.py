@@ -1,7 +1,8 @@
 """`u64x8`: eight uint64 in one AVX-512 register, as a Numba type.
 
 Its operators are those of uint64 (+ - * & | ^ << >>, each also with a uint64 on one side, which then stands in every
-lane), so one text serves a number and eight numbers. Values live only inside kernels; arrays of uint64 hold them outside.
+lane), so one text serves a number and eight numbers. Values live only inside kernels; arrays of uint64 hold them
+outside.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def _operator(symbol: Callable[[Any, Any], Any], instruction: str) -> None:
     @overload(symbol)
     def typed(a, b):  # type: ignore[no-untyped-def]
         if (a, b) in ((u64x8, u64x8), (u64x8, types.uint64), (types.uint64, u64x8)):
-            return lambda a, b: apply(a, b)
+            return lambda a, b: apply(a, b)  # type: ignore[call-arg]  # an intrinsic is called without its context
         return None
 
 
