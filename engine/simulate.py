@@ -7,13 +7,13 @@ stand beside them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from engine.errors import Misuse
 from engine.jobfile import Job
 from engine.parties import run_local
-from engine.runtime.party import Party, Progress, silent
+from engine.runtime.party import Progress, silent
 from engine.runtime.policy import Policy, Rule
 from engine.vertical import job as vertical
 from engine.vertical import plain
@@ -67,34 +67,32 @@ def simulate(job: Job, progress: Callable[[Progress], None] = silent) -> tuple[d
         policies=policies,
         progress=progress,
     )
-    figures = combine(job, {name: part.summary for name, part in parts.items()}, parties)
+    sent = (row for name, party in parties.items() for row in party.ledger.to_json() if row["sender"] == name)
+    figures = combine(job, {name: part.summary for name, part in parts.items()}, sent)
     figures["seconds"]["total"] = round(time.perf_counter() - start, 3)
     if job.evaluate.baseline:
         figures["baseline"]["pooled"] = _pooled(job, parts)
     return figures, parts
 
 
-def combine(job: Job, summaries: Mapping[str, Mapping[str, Any]], parties: Mapping[str, Party]) -> dict[str, Any]:
-    """Put the parties' summaries together into one report; the label holder's figures lead."""
+def combine(
+    job: Job, summaries: Mapping[str, Mapping[str, Any]], ledger: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Put the parties' summaries and what each of them sent into one report; the label holder's figures lead."""
     first = summaries[job.label_holder]
-    sent = {
-        (row["sender"], row["receiver"], row["message"]): row
-        for name, party in parties.items()
-        for row in party.ledger.to_json()
-        if row["sender"] == name
-    }
+    sent = list(ledger)
     volume: dict[str, int] = {}
-    for row in sent.values():
+    for row in sent:
         pair = f"{row['sender']}>{row['receiver']}"
         volume[pair] = volume.get(pair, 0) + row["bytes"]
     shared = {key: value for key, value in first["rows"].items() if key != "own"}
     return {
         "metrics": first.get("metrics", {}),
         "baseline": dict(first.get("baseline", {})),
-        "rows": {**{name: summary["rows"]["own"] for name, summary in summaries.items()}, **shared},
+        "rows": {**{name: summaries[name]["rows"]["own"] for name in job.order}, **shared},
         "seconds": dict(first["seconds"]),
         "bytes": volume,
-        "ledger": list(sent.values()),
+        "ledger": sent,
         "model": dict(first["model"]),
     }
 

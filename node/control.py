@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, get_type_hints
 
@@ -22,6 +23,7 @@ SUBMIT, STATUS, WATCH, LEDGER, CANCEL = (
 )
 NOTE_LIMIT = 1 << 20  # bytes of JSON
 M = TypeVar("M")
+Say = Callable[[object], None]  # passes one message on
 
 
 @dataclass(frozen=True)
@@ -171,18 +173,28 @@ class Event:
 
 def encode(message: object) -> bytes:
     """Return a message as a Note."""
-    values = {f.name: getattr(message, f.name) for f in fields(message)}  # type: ignore[arg-type]
-    plain = {k: base64.b64encode(v).decode() if isinstance(v, bytes) else v for k, v in values.items()}
-    return wire.pack(json.dumps({"type": type(message).__name__, **plain}, ensure_ascii=False, allow_nan=False))
+    return wire.pack(to_text(message))
 
 
 def decode(data: bytes, kinds: tuple[type[M], ...], sender: str) -> M:
     """Return the message, of one of these classes; PeerFault(sender, ...) if it is anything else."""
     (body,) = wire.unpack(data, {1: "bytes"}, sender)
+    return from_text(body, kinds, sender)
+
+
+def to_text(message: object) -> str:
+    """Return a message as one line of JSON."""
+    values = {f.name: getattr(message, f.name) for f in fields(message)}  # type: ignore[arg-type]
+    plain = {k: base64.b64encode(v).decode() if isinstance(v, bytes) else v for k, v in values.items()}
+    return json.dumps({"type": type(message).__name__, **plain}, ensure_ascii=False, allow_nan=False)
+
+
+def from_text(text: bytes | memoryview, kinds: tuple[type[M], ...], sender: str) -> M:
+    """Return the message that `to_text` wrote; PeerFault(sender, ...) if it is anything else."""
     try:
-        if len(body) > NOTE_LIMIT:
+        if len(text) > NOTE_LIMIT:
             raise ValueError
-        values = json.loads(str(body, "utf-8"))
+        values = json.loads(str(text, "utf-8"))
         kind = {kind.__name__: kind for kind in kinds}[values.pop("type")]
         return kind(**_checked(values, _types(kind)))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

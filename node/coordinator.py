@@ -118,13 +118,13 @@ class Coordinator:
             return
         tasks = [asyncio.create_task(part(connection, context)) for part in (self._read, self._write, self._watch)]
         try:
-            error = await connection.ended
+            why = await connection.ended
         finally:  # also when the connection broke, which cancels this call
             for task in tasks:
                 task.cancel()
             self._leave(connection)
         await asyncio.wait(tasks)  # gRPC takes no status while a write is under way
-        await abort(context, error, COORDINATOR)
+        await abort(context, why, COORDINATOR)
 
     async def _admit(self, context: grpc.aio.ServicerContext) -> Connection:
         organisation = self._caller(context).organisation
@@ -164,7 +164,7 @@ class Coordinator:
         organisation = connection.organisation
         try:
             while True:
-                message = control.decode(await _next(context, organisation), _FROM_WORKER, organisation)
+                message: Any = control.decode(await _next(context, organisation), _FROM_WORKER, organisation)
                 connection.heard = time.monotonic()
                 conductor = None if isinstance(message, control.Beat) else self._live.get(message.run)
                 if conductor is not None and organisation in conductor.parties:  # a late word about a run that is over

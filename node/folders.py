@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.data.nearest import suggestion
 from engine.errors import Misuse
 from engine.randomness import random_bytes
 from engine.runtime.policy import Policy, load_policy
@@ -70,6 +71,18 @@ class WorkerFolder:
         """Return name -> path or URL of the registered data sets."""
         file = self.path / "data.toml"
         return _texts(file) if file.exists() else {}
+
+    def located(self, name: str) -> str:
+        """Return the file or URL behind the name of a data set; a job cannot name any other file.
+
+        Raises:
+            Misuse: there is no such data set.
+        """
+        sets = self.data()
+        if name in sets:
+            return sets[name]
+        none = "none is registered: `synergos data add` does so"
+        raise Misuse(f"{self.organisation} has no data set {name!r}; {suggestion(name, sets) if sets else none}")
 
     def register(self, sets: Mapping[str, str]) -> None:
         """Register data sets, or let their names stand for other files from now on."""

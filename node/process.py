@@ -34,7 +34,8 @@ def logger(name: str) -> Any:
 def run(serve: Callable[[], Awaitable[None]]) -> int:
     """Run an asyncio service until it ends or a signal asks it to; return the exit code.
 
-    0 after a signal, 2, with the sentence on standard error, for the engine's errors: somebody must change something before it can work.
+    0 after a signal; 2, with the sentence on standard error, for an error of the engine: somebody must change something
+    before it can work.
     """
 
     async def until_signalled() -> None:

@@ -1,0 +1,123 @@
+"""A whole federation on this machine: real processes over loopback, for the demo, for tests, and to try a job."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from engine.errors import LinkLost, Misuse
+from node.folders import init, operator_folder, worker_folder
+from node.operator import Operator
+
+_PATIENCE = 60.0  # seconds for a process to say that it is ready
+_GRACE = 5.0
+
+
+class LocalFederation:
+    """A coordinator and one worker per organisation, each a process of its own, that end with this one.
+
+    Args:
+        directory: where `init` makes their folders, unless it has done so already.
+        workers: the organisations.
+        heartbeat: seconds; a process that dies is missed after three at the latest.
+
+    Entering starts all processes and waits until they are connected; leaving ends them. Logs are in `directory`/logs.
+    """
+
+    def __init__(self, directory: str | Path, workers: Sequence[str], heartbeat: float = 5.0) -> None:
+        self.directory = Path(directory)
+        self.workers = tuple(workers)
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.address = "127.0.0.1:0"
+        if not (self.directory / "coordinator").exists():
+            init(self.directory, self.workers, address=self.address, heartbeat=heartbeat)
+
+    def __enter__(self) -> LocalFederation:
+        try:
+            self.start_coordinator()
+            self.start_workers()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def folder(self, worker: str) -> Path:
+        """Return a worker's folder."""
+        return self.directory / "workers" / worker
+
+    def register(self, worker: str, sets: Mapping[str, str]) -> None:
+        """Register data sets, name -> path or URL, at a worker."""
+        worker_folder(self.folder(worker)).register(sets)
+
+    def operator(self) -> Operator:
+        """Return an operator's connection to the coordinator; close it, or use it in a `with` block."""
+        (folder,) = (self.directory / "operators").iterdir()
+        return Operator(operator_folder(folder), self.address)
+
+    def start_coordinator(self) -> None:
+        """Start the coordinator; when it comes back after an end, it listens where it did before."""
+        folder = self.directory / "coordinator"
+        self._start("coordinator", "node.coordinator", str(folder), "--listen", self.address)
+        self.address = self._ready("coordinator")
+
+    def start_workers(self, *workers: str) -> None:
+        """Start these workers, or all, and wait until the coordinator has admitted them."""
+        for worker in workers or self.workers:
+            self._start(worker, "node.worker", str(self.folder(worker)), "--coordinator", self.address)
+        for worker in workers or self.workers:
+            self._ready(worker)
+
+    def _start(self, name: str, module: str, *arguments: str) -> None:
+        log = self._log(name)
+        log.parent.mkdir(mode=0o700, exist_ok=True)
+        with log.open("ab") as stderr:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments, "--with-parent"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                start_new_session=True,  # Ctrl-C is this process' to handle; they end when their standard input does
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+
+    def _log(self, name: str) -> Path:
+        return self.directory / "logs" / f"{name}.log"
+
+    def _ready(self, name: str) -> str:
+        """Return the line that a process says once it is ready; raise its own last words if it ends instead."""
+        process = self.processes[name]
+        assert process.stdout is not None
+        late = threading.Timer(_PATIENCE, process.kill)
+        late.start()
+        line = process.stdout.readline().decode().strip()
+        late.cancel()
+        if line:
+            return line
+        code = process.wait()
+        said = self._log(name).read_text(errors="replace").strip().splitlines()
+        if code == 2 and said:
+            raise Misuse(said[-1])
+        raise LinkLost(name, f"its process did not become ready; {self._log(name)} may say why")
+
+    def _end(self) -> None:
+        for process in self.processes.values():
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
