@@ -110,14 +110,19 @@ class LocalFederation:
         raise LinkLost(name, f"its process did not become ready; {self._log(name)} may say why")
 
     def _end(self) -> None:
-        for process in self.processes.values():
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
-            process.terminate()
-        for process in self.processes.values():
-            try:
-                process.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for name in (*self.workers, "coordinator"):  # workers first: they may still be keeping what a run gave them
+            if name in self.processes:
+                self.stop(name)
+
+    def stop(self, name: str) -> None:
+        """Ask a process to end, and kill it if it does not."""
+        process = self.processes.pop(name)
+        process.terminate()
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()

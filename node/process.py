@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, BinaryIO
+from typing import Any
 
 import structlog
 
@@ -54,17 +54,12 @@ def run(serve: Callable[[], Awaitable[None]]) -> int:
     return 0
 
 
-def read_lines(pipe: BinaryIO, on_line: Callable[[bytes], None]) -> None:
-    """Read lines from the parent in a thread of its own, and end this process at once when the parent is gone."""
-
-    def read() -> None:
-        for line in pipe:
-            on_line(line)
-        os._exit(PARENT_GONE)
-
-    threading.Thread(target=read, name="lifeline", daemon=True).start()
-
-
 def end_with_stdin() -> None:
     """End this process at once when the one that started it closes its standard input or dies."""
-    read_lines(sys.stdin.buffer, lambda _: None)
+
+    def wait() -> None:
+        while os.read(0, 4096):  # the file itself: a buffered reader's lock would be in the way of an orderly end
+            pass
+        os._exit(PARENT_GONE)
+
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()

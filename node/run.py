@@ -26,6 +26,7 @@ from node import control, dial, manifest, process
 from node.attach import Attachment
 from node.folders import WorkerFolder, worker_folder, write
 
+LAST = "summary.json"  # the file that is written last: where it is, the results are complete
 _PROGRESS_EVERY = 0.1  # seconds between two notes about the same stage; the last of a stage always goes
 
 
@@ -103,7 +104,7 @@ class _Reporter:
 
 
 def _keep(folder: Path, files: Mapping[str, bytes], summary: Mapping[str, Any]) -> None:
-    for name, content in {**files, "summary.json": manifest.canonical(summary)}.items():
+    for name, content in {**files, LAST: manifest.canonical(summary)}.items():
         write(folder / name, content)
 
 

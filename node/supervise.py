@@ -31,7 +31,7 @@ from node import control, manifest
 from node.folders import WorkerFolder, write
 from node.keys import Signed, require_name
 from node.manifest import COORDINATOR, Proposal
-from node.run import Assignment, Played
+from node.run import LAST, Assignment, Played
 
 _SPEECH = (control.Ready, control.Progress, control.Failed, Played)
 _GRACE = 2.0  # seconds between asking a run process to end and killing it
@@ -139,7 +139,9 @@ class Supervised:
         """End the run here; None if the coordinator is lost."""
         self._over.set()
         await self._stop()
-        if ended is not None and ended.state == "finished" and self._partial.exists():
+        if ended is None:
+            sweep(self._folder)
+        elif ended.state == "finished" and self._partial.exists():
             self._keep(ended)
         else:
             shutil.rmtree(self._partial, ignore_errors=True)
@@ -191,9 +193,12 @@ def check(folder: WorkerFolder, job: Job) -> None:
 
 
 def sweep(folder: WorkerFolder) -> None:
-    """Delete what runs left that ended with their worker."""
+    """Clear up after runs whose end this worker did not learn: complete results are kept, as `unconfirmed`."""
     for partial in (folder.path / "runs").glob(".*"):
-        shutil.rmtree(partial)
+        if (partial / LAST).exists():
+            partial.rename(partial.with_name(f"unconfirmed-{partial.name[1:]}"))
+        else:
+            shutil.rmtree(partial)
 
 
 def _how(code: int) -> str:
