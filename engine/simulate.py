@@ -71,7 +71,7 @@ def simulate(job: Job, progress: Callable[[Progress], None] = silent) -> tuple[d
     figures = combine(job, {name: part.summary for name, part in parts.items()}, sent)
     figures["seconds"]["total"] = round(time.perf_counter() - start, 3)
     if job.evaluate.baseline:
-        figures["baseline"]["pooled"] = _pooled(job, parts)
+        figures["baseline"]["pooled"] = pooled(job, tables)
     return figures, parts
 
 
@@ -97,11 +97,10 @@ def combine(
     }
 
 
-def _pooled(job: Job, parts: Mapping[str, Part]) -> dict[str, dict[str, float]]:
-    names = job.order
-    whole = plain.joined([parts[name].aligned for name in names], names)
-    l2 = vertical.estimator(job).l2
-    return plain.baseline(whole, job.evaluate.metrics or vertical.METRICS, l2)
+def pooled(job: Job, tables: Mapping[str, Tables]) -> dict[str, dict[str, float]]:
+    """Return the metrics of the same model trained in clear on everybody's columns, of the rows that all hold."""
+    whole = plain.joined({name: tables[name] for name in job.order})
+    return plain.baseline(whole, job.evaluate.metrics or vertical.METRICS, vertical.estimator(job).l2)
 
 
 def _policy(job: Job, name: str) -> Policy:

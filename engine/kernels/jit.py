@@ -40,8 +40,9 @@ def kernel(*arguments: types.Type) -> Callable[[Callable[..., Any]], Any]:
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher: Any = numba.njit(nogil=True, cache=True)(function)
         # Numba stamps the cached code of a kernel with the kernel's own file. Helpers live in other files here, so a
-        # stale kernel would survive a change of a helper: the stamp of the whole folder takes its place.
-        dispatcher._cache._cache_file._source_stamp = _folder_stamp()
+        # stale kernel would survive a change of a helper: the stamp of the whole folder joins it.
+        own = Path(function.__code__.co_filename).read_bytes()
+        dispatcher._cache._cache_file._source_stamp = hashlib.sha256(_folder_stamp() + own).digest()
         dispatcher.arguments = arguments
         return dispatcher
 

@@ -12,12 +12,13 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import he
 from engine.data import Table, evaluate, read_table
 from engine.errors import Misuse
 from engine.jobfile import Job
@@ -43,12 +44,10 @@ class Part:
     Attributes:
         summary: plain values that may leave the party: metrics, rows, seconds, how the training went.
         files: name -> content, to be kept by this party alone: its model part, its report, its scores.
-        aligned: its aligned tables.
     """
 
     summary: dict[str, Any]
     files: dict[str, bytes]
-    aligned: dict[str, Table] = field(default_factory=dict)
 
 
 def parameters_of(model: str) -> dict[str, object]:
@@ -81,6 +80,7 @@ def proposal(job: Job, tables: Tables) -> Proposal:
         parties=job.order,
         protocols=(job.align.protocol, job.model.protocol or "shared"),
         columns=tuple(sorted({name for table in tables.values() for name in table.column_names})),
+        security_bits=he.scheme(estimator(job).scheme).security_bits,
     )
 
 
@@ -161,7 +161,7 @@ def play(party: Party, job: Job, tables: Tables) -> Part:
             summary["baseline"] = {"alone": plain.baseline(measured, names, model.l2)}
         if len(aligned.get("predict", ())):
             files["scores.csv"] = _scores_csv(aligned["predict"], _scores(scores, "predict"))
-    return Part(summary, files, aligned)
+    return Part(summary, files)
 
 
 def _plan(job: Job, tables: Tables) -> dict[str, bytes]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,17 +34,30 @@ def baseline(tables: Mapping[str, Table], metrics: Sequence[str], l2: float) -> 
     }
 
 
-def joined(parts: Sequence[Mapping[str, Table]], names: Sequence[str]) -> dict[str, Table]:
-    """Put the aligned tables of all parties side by side, columns named `party.column`; the label holder first."""
-    whole = {}
-    for part, first in parts[0].items():
-        columns = tuple(
-            replace(column, name=f"{name}.{column.name}")
-            for name, tables in zip(names, parts, strict=True)
-            for column in tables[part].columns
-        )
-        whole[part] = replace(first, columns=columns)
-    return whole
+def joined(tables: Mapping[str, Mapping[str, Table]]) -> dict[str, Table]:
+    """Join the tables of all parties in clear, part by part: the rows that all hold, columns named `party.column`.
+
+    Args:
+        tables: party -> part -> table; the label holder first.
+    """
+    parts = next(iter(tables.values()))
+    return {part: _side_by_side({name: of_party[part] for name, of_party in tables.items()}) for part in parts}
+
+
+def _side_by_side(tables: Mapping[str, Table]) -> Table:
+    places = [{key: row for row, key in enumerate(_ids(table))} for table in tables.values()]
+    shared = [key for key in places[0] if all(key in place for place in places[1:])]
+    aligned = {
+        name: table.take(np.array([place[key] for key in shared], dtype=np.int64))
+        for (name, table), place in zip(tables.items(), places, strict=True)
+    }
+    columns = [replace(c, name=f"{name}.{c.name}") for name, table in aligned.items() for c in table.columns]
+    return replace(next(iter(aligned.values())), columns=tuple(columns))
+
+
+def _ids(table: Table) -> Iterator[tuple[str, ...]]:
+    """Yield each row's id in the form in which `engine.psi.identifiers` compares ids."""
+    return zip(*([normalize("NFC", text).strip() for text in key] for key in table.keys), strict=True)
 
 
 def _fit(X: Floats, y: Floats, l2: float) -> Callable[[Floats], Floats]:
