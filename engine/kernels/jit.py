@@ -38,15 +38,32 @@ def kernel(*arguments: types.Type) -> Callable[[Callable[..., Any]], Any]:
     """Make a function a kernel that returns nothing and takes these argument types; it runs without the GIL."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher: Any = numba.njit(nogil=True, cache=True)(function)
-        # Numba stamps the cached code of a kernel with the kernel's own file. Helpers live in other files here, so a
-        # stale kernel would survive a change of a helper: the stamp of the whole folder joins it.
-        own = Path(function.__code__.co_filename).read_bytes()
-        dispatcher._cache._cache_file._source_stamp = hashlib.sha256(_folder_stamp() + own).digest()
+        dispatcher: Any = numba.njit(nogil=True)(function)
         dispatcher.arguments = arguments
+        _keep(dispatcher)
         return dispatcher
 
     return decorate
+
+
+def _keep(dispatcher: Any) -> None:
+    """Have the compiled code kept: in `NUMBA_CACHE_DIR`, else beside the source, else in the user's cache folder.
+
+    Numba stamps the code of a kernel with the kernel's own file. Helpers live in other files here, so a stale kernel
+    would survive a change of a helper: the stamp of the whole folder joins it. Numba tells CPUs and versions apart.
+    """
+    try:
+        dispatcher.enable_caching()
+    except RuntimeError:  # no such folder can be written
+        _warn_that_nothing_is_kept()
+        return
+    own = Path(dispatcher.py_func.__code__.co_filename).read_bytes()
+    dispatcher._cache._cache_file._source_stamp = hashlib.sha256(_folder_stamp() + own).digest()
+
+
+@cache
+def _warn_that_nothing_is_kept() -> None:
+    log.warning("Compiled kernels cannot be kept, so each process compiles them. Let NUMBA_CACHE_DIR name a folder.")
 
 
 helper = numba.njit
@@ -69,8 +86,21 @@ def compile_ahead(dispatcher: Any) -> None:
     with _compiling:
         if not dispatcher.signatures:
             with event.install_listener("numba:compile", _Announcement(dispatcher)):
-                dispatcher.compile(dispatcher.arguments)
+                _compile(dispatcher)
             dispatcher.disable_compile()
+
+
+def _compile(dispatcher: Any) -> None:
+    try:
+        dispatcher.compile(dispatcher.arguments)
+    except OSError as error:
+        if not dispatcher.signatures:
+            raise
+        log.warning(
+            "The kernel %s is compiled but could not be kept: %s. Let NUMBA_CACHE_DIR name a folder with space.",
+            dispatcher.py_func.__qualname__,
+            error.strerror,
+        )
 
 
 class _Announcement(event.Listener):

@@ -13,6 +13,7 @@ import importlib
 import os
 from collections.abc import Callable
 from functools import cache
+from time import perf_counter
 from typing import Any
 
 from engine.errors import Misuse
@@ -79,12 +80,12 @@ def _load(name: str, tier: str) -> Callable[..., Any]:
     return implementation  # type: ignore[no-any-return]
 
 
-def warmup(progress: Callable[[str, int, int], None] | None = None) -> None:
+def warmup(report: Callable[[str], None] = lambda line: None) -> None:
     """Compile every kernel of this process' tier, so that no protocol waits for a compiler; later runs read the cache.
 
-    `progress(name, done, total)` is called after each kernel.
+    `report` is given a line after each kernel. Raises Misuse where `ENGINE_KERNELS` names no tier of this machine.
     """
     for done, name in enumerate(KERNELS, start=1):
+        start = perf_counter()
         kernel(name)
-        if progress is not None:
-            progress(name, done, len(KERNELS))
+        report(f"{done} of {len(KERNELS)}: {name} ready after {perf_counter() - start:.1f} s")
