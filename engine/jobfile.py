@@ -33,6 +33,11 @@ class PartyData:
     categorical: tuple[str, ...] = ()  # numeric codes that are categories
     acknowledge: tuple[str, ...] = ()  # leaks this party accepts, by name
 
+    def sources(self) -> dict[str, str]:
+        """Return "train", "evaluate", "predict" -> file, URL or data set, as far as given."""
+        given = {part: getattr(self, part) for part in ("train", "evaluate", "predict")}
+        return {part: source for part, source in given.items() if source is not None}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Align:
@@ -106,6 +111,11 @@ class Job:
         """All parties, the label holder first."""
         return (self.label_holder, *(name for name in self.parties if name != self.label_holder))
 
+    def with_named_sources(self) -> Job:
+        """Return the same job for workers that have registered each source under the name of its part."""
+        named: dict[str, dict[str, Any]] = {n: {part: part for part in d.sources()} for n, d in self.parties.items()}
+        return replace(self, parties={name: replace(data, **named[name]) for name, data in self.parties.items()})
+
     def to_json(self) -> dict[str, Any]:
         """Return the job as JSON-able data, like the file but for parties: a list, whose order survives sorted keys."""
         data = _without_none(asdict(self))
@@ -174,8 +184,7 @@ def parse(text: str, base: Path | None, parameters_of: ParametersOf | None = Non
 
 
 def _located(data: PartyData, base: Path) -> PartyData:
-    places = {key: getattr(data, key) for key in ("train", "evaluate", "predict")}
-    files: dict[str, Any] = {key: str(base / place) for key, place in places.items() if place and "://" not in place}
+    files: dict[str, Any] = {part: str(base / path) for part, path in data.sources().items() if "://" not in path}
     return replace(data, **files)
 
 

@@ -9,7 +9,8 @@
                                     <------         Finished, with its signed final, figures and ledger
     4  Ended                        ------>
 
-At any point a party may fail or be lost, or an operator cancel: then the run ends for everybody, with one sentence.
+At any point a party may refuse, fail or be lost, or an operator cancel: then the run ends for everybody, with one
+sentence.
 Each change of state is in the database before anybody is told.
 """
 
@@ -89,6 +90,8 @@ class Conductor:
             state, why = State.FINISHED, ""
         except Over as over:
             state, why = over.state, over.why
+        except (Refused, Misuse) as error:
+            state, why = State.REFUSED, str(error)
         except EngineError as error:
             why = str(error)
         finally:
@@ -107,12 +110,9 @@ class Conductor:
         for party in self.parties:
             self._grid.tell(party, control.Propose(self.id, self._proposal))
         approvals = {}
-        try:
-            async for party, approved in self._each(control.Approved, _APPROVE):
-                approvals[party] = Signed.from_json(approved.approval, party)
-                self._note("approved", party, {})
-        except (Refused, Misuse) as error:
-            raise Over(State.REFUSED, str(error)) from None
+        async for party, approved in self._each(control.Approved, _APPROVE):
+            approvals[party] = Signed.from_json(approved.approval, party)
+            self._note("approved", party, {})
         return manifest.Manifest(self._proposal, tuple(approvals[party] for party in self.parties)).encode()
 
     async def _establish(self, whole: bytes) -> None:

@@ -25,7 +25,18 @@ from engine.data.nearest import suggestion
 from engine.errors import Misuse
 from engine.randomness import random_bytes
 from engine.runtime.policy import Policy, load_policy
-from node.keys import PEM, Authority, Identity, Tls, fingerprint, operator_uri, private_pem, require_name, worker_uri
+from node.keys import (
+    FINGERPRINT,
+    PEM,
+    Authority,
+    Identity,
+    Tls,
+    fingerprint,
+    operator_uri,
+    private_pem,
+    require_name,
+    worker_uri,
+)
 
 DEFAULT_ADDRESS = "127.0.0.1:7443"
 _POLICY = """\
@@ -67,6 +78,12 @@ class WorkerFolder:
         """Return organisation -> trusted fingerprint."""
         return _texts(self.path / "pins.toml")
 
+    def pin(self, organisation: str, fingerprint: str) -> None:
+        """Trust an organisation's identity from now on; Misuse if that is no fingerprint."""
+        if not FINGERPRINT.fullmatch(fingerprint):
+            raise Misuse(f"{fingerprint!r} is no fingerprint: it has eight groups of four letters and digits")
+        write(self.path / "pins.toml", _toml({**self.pins(), organisation: fingerprint}))
+
     def data(self) -> dict[str, str]:
         """Return name -> path or URL of the registered data sets."""
         file = self.path / "data.toml"
@@ -86,8 +103,7 @@ class WorkerFolder:
 
     def register(self, sets: Mapping[str, str]) -> None:
         """Register data sets, or let their names stand for other files from now on."""
-        lines = [f"{_quoted(name)} = {_quoted(source)}\n" for name, source in {**self.data(), **sets}.items()]
-        write(self.path / "data.toml", "".join(lines).encode())
+        write(self.path / "data.toml", _toml({**self.data(), **sets}))
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ _YEAR = datetime.timedelta(days=365)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _URI = re.compile(r"synergos://([^/]+)/(?:org/([^/]+)/worker|(operator))/([^/]+)")
 PEM = serialization.Encoding.PEM
+FINGERPRINT = re.compile("[A-Z2-7]{4}(-[A-Z2-7]{4}){7}")
 
 
 def require_name(name: str, what: str) -> str:

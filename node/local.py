@@ -5,17 +5,46 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from engine.errors import LinkLost, Misuse
+from engine.jobfile import Job
+from node.control import Event
 from node.folders import init, operator_folder, worker_folder
 from node.operator import Operator
 
 _PATIENCE = 60.0  # seconds for a process to say that it is ready
 _GRACE = 5.0
+
+
+def run_job(job: Job, see: Callable[[Event], None]) -> dict[str, Any]:
+    """Run a job on nodes of its own on this machine; return its figures, the pooled baseline among them if asked for.
+
+    Raises:
+        Misuse: before anything starts, with everything that is wrong with the job or the files.
+        Unfinished: the run ended otherwise than well.
+    """
+    from engine import simulate
+
+    tables = simulate.check(job)
+    with (
+        tempfile.TemporaryDirectory(prefix="synergos-") as folder,
+        LocalFederation(Path(folder) / "federation", job.order) as federation,
+        federation.operator() as operator,
+    ):
+        for name, data in job.parties.items():
+            federation.register(name, data.sources())
+        run = operator.submit(job.with_named_sources())
+        operator.follow(run, see)
+        figures = operator.results(run)
+    if job.evaluate.baseline:
+        figures["baseline"]["pooled"] = simulate.pooled(job, tables)
+    return figures
 
 
 class LocalFederation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +15,14 @@ from node.folders import OperatorFolder
 from node.manifest import COORDINATOR
 
 _PATIENCE = 30.0  # seconds for an answer
+
+
+class Unfinished(Exception):
+    """A run ended otherwise than well: its last state, and why."""
+
+    def __init__(self, run: str, state: str, why: str) -> None:
+        super().__init__(f"{run} is {state}: {why}")
+        self.state, self.why = state, why
 
 
 class Operator:
@@ -71,6 +79,22 @@ class Operator:
             raise dial.failed(call, self._address, self._tls) from None
         finally:
             call.cancel()
+
+    def follow(self, run: str, see: Callable[[control.Event], None]) -> None:
+        """Show a run's events to `see` until it is finished; raise Unfinished if it ends otherwise.
+
+        An interruption while waiting cancels the run.
+        """
+        last: dict[str, Any] = {}
+        try:
+            for event in self.watch(run):
+                see(event)
+                last = event.body if event.kind == "state" else last
+        except KeyboardInterrupt:
+            self.cancel(run)
+            raise
+        if last["state"] != "finished":
+            raise Unfinished(run, last["state"], last["why"])
 
     def results(self, run: str) -> dict[str, Any]:
         """Return a finished run's figures, shaped as `engine.simulate.simulate` gives them; Misuse if it has none."""

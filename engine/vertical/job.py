@@ -84,6 +84,29 @@ def proposal(job: Job, tables: Tables) -> Proposal:
     )
 
 
+def learns(job: Job) -> tuple[str, ...]:
+    """Return who learns what in this job, a sentence a line; the protocols' own files say why."""
+    leader, *others = job.order
+    everybody = f"{', '.join(others[:-1])}{' and ' if len(others) > 1 else ''}{others[-1]}"
+    align = (
+        f"{leader} and {everybody} learn which of their rows all of them hold, and how many rows each brought",
+        *([f"{leader} also learns how many rows each group of parties shares, not which"] if len(others) > 1 else []),
+    )
+    train = (
+        f"{leader} and {others[0]} learn how many columns each party brought, the mean loss at each look, and whether "
+        "scores neared the end of the link's series; nobody learns a score, a residual or a gradient",
+        "each party learns the weights of its own columns if the guard allows it; otherwise nobody learns a weight",
+        f"{leader} learns the score of each row that is evaluated or predicted"
+        + (
+            f": with two parties and its own weights known, {others[0]}'s part of that score"
+            if len(others) == 1
+            else ""
+        ),
+        f"{leader} and {others[0]} together could open everything that was shared",
+    )
+    return (*align, *train)
+
+
 def read(job: Job, name: str, locate: Callable[[str], str] = str) -> dict[str, Table]:
     """Read and check the tables of one party.
 

@@ -14,14 +14,14 @@ class State(StrEnum):
     RUNNING = "running"
     FINISHING = "finishing"  # some parties have ended well, others not yet
     FINISHED = "finished"
-    REFUSED = "refused"  # a party did not approve
+    REFUSED = "refused"  # a party's policy or its data said no, before the run or within it
     CANCELLED = "cancelled"  # an operator ended it
     FAILED = "failed"
 
 
-_ALWAYS = {State.CANCELLED, State.FAILED}
+_ALWAYS = {State.REFUSED, State.CANCELLED, State.FAILED}
 NEXT: dict[State, set[State]] = {
-    State.PROPOSED: {State.APPROVED, State.REFUSED, *_ALWAYS},
+    State.PROPOSED: {State.APPROVED, *_ALWAYS},
     State.APPROVED: {State.ESTABLISHING, *_ALWAYS},
     State.ESTABLISHING: {State.RUNNING, *_ALWAYS},
     State.RUNNING: {State.FINISHING, *_ALWAYS},
