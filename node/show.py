@@ -1,4 +1,4 @@
-"""What a person sees in a terminal: bars while a run goes on, tables when it is over; plain lines where no one looks."""
+"""What a person sees in a terminal: bars while a run goes on, tables when it is over; plain lines in a pipe."""
 
 from __future__ import annotations
 

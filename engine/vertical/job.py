@@ -94,14 +94,10 @@ def learns(job: Job) -> tuple[str, ...]:
     )
     train = (
         f"{leader} and {others[0]} learn how many columns each party brought, the mean loss at each look, and whether "
-        "scores neared the end of the link's series; nobody learns a score, a residual or a gradient",
+        "scores neared the end of the link's series; nobody learns a score, a residual or a gradient while training",
         "each party learns the weights of its own columns if the guard allows it; otherwise nobody learns a weight",
         f"{leader} learns the score of each row that is evaluated or predicted"
-        + (
-            f": with two parties and its own weights known, {others[0]}'s part of that score"
-            if len(others) == 1
-            else ""
-        ),
+        + (f", and with its own weights known {others[0]}'s part of that score" if len(others) == 1 else ""),
         f"{leader} and {others[0]} together could open everything that was shared",
     )
     return (*align, *train)
