@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,6 +40,10 @@ class Competitor(Protocol):
     def name(self) -> str:
         """Name and version."""
 
+    @property
+    def figures(self) -> Sequence[str]:
+        """The keys of the figures that it gives."""
+
     def ask(self) -> Figures:
         """Measure once; Unavailable where that is not possible."""
 
@@ -57,8 +61,8 @@ class Contest:
 
     def run(self, rounds: int) -> list[Row]:
         """Take `rounds` turns; one row for each case and peer, medians, four significant digits."""
-        ours, plain = _Side("ours", self.ours), _Side("plain", self.plain)
-        peers = [_Side(peer.name, peer.ask) for peer in self.peers]
+        ours, plain = _Side("ours", self.cases, self.ours), _Side("plain", self.cases, self.plain)
+        peers = [_Side(peer.name, peer.figures, peer.ask) for peer in self.peers]
         for _ in range(rounds):
             for side in (ours, *peers, plain):
                 side.turn()
@@ -83,8 +87,9 @@ class Contest:
 class _Side:
     """One that takes turns, until it has had its time or turns out to have nothing to say."""
 
-    def __init__(self, name: str, measure: Callable[[], Figures]) -> None:
+    def __init__(self, name: str, gives: Collection[str], measure: Callable[[], Figures]) -> None:
         self.name = name
+        self.gives = gives
         self._measure = measure
         self._found: defaultdict[str, list[float]] = defaultdict(list)
         self._spent = 0.0
@@ -105,17 +110,13 @@ class _Side:
         for key, value in figures.items():
             self._found[key].append(value)
 
-    def concerns(self, key: str) -> bool:
-        """Whether a row about this figure is due: it has one, or it has none at all and the row says why."""
-        return key in self._found or not self._found
-
     def median(self, key: str) -> float | None:
         """Return the median of a figure, None if there is none."""
         return statistics.median(self._found[key]) if key in self._found else None
 
 
 def _beside(key: str, peers: Sequence[_Side]) -> Sequence[_Side | None]:
-    return [peer for peer in peers if peer.concerns(key)] or [None]
+    return [peer for peer in peers if key in peer.gives] or [None]
 
 
 def _rounded(value: float | None) -> float | None:

@@ -72,6 +72,7 @@ class Elsewhere:
     """A peer that cannot be installed beside the others, and the figure that its authors published."""
 
     name: str
+    figures: tuple[str, ...]  # the keys it would answer with
     published: str
 
     def ask(self) -> Mapping[str, float]:

@@ -1,0 +1,162 @@
+"""The benchmark: what a row says, who is asked how often, and what is said where a peer or a suite is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import __main__ as command
+from bench import contest as contests
+from bench import he, kernels, peers, psi, vertical
+from bench.contest import Contest
+from bench.peers import Elsewhere, Peer, Unavailable
+
+KEYS = ["suite", "case", "size", "ours", "unit", "peer", "peer_value", "ratio", "plain"]
+
+
+@pytest.fixture(autouse=True)
+def no_peers(tmp_path, monkeypatch):
+    """A machine on which no peer is installed."""
+    monkeypatch.setattr(peers, "FOLDER", tmp_path / "peers")
+    monkeypatch.setenv("ENGINE_KERNELS", "reference")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+
+
+class Fake:
+    """A peer that answers with these figures in turn, or is missing."""
+
+    name = "fake 1.0"
+    figures = ("cpu",)
+
+    def __init__(self, *answers: float) -> None:
+        self.answers = iter(answers)
+        self.asked = 0
+
+    def ask(self) -> dict[str, float]:
+        self.asked += 1
+        if (figure := next(self.answers, None)) is None:
+            raise Unavailable("not here")
+        return {"cpu": figure}
+
+
+def contest(ours: Fake, *others: Fake) -> Contest:
+    cases = {"cpu": ("work", "s"), "bytes": ("work bytes", "MB")}
+    return Contest("none", "1", cases, lambda: {**ours.ask(), "bytes": 7.0}, others, lambda: {"cpu": 0.123456})
+
+
+def test_rows_hold_medians_and_say_how_much_dearer_the_peer_is():
+    cpu, size = contest(Fake(3, 1, 2), Fake(9, 8, 7)).run(3)
+    assert (cpu.ours, cpu.peer_value, cpu.ratio, cpu.plain) == (2, 8, 4, 0.1235)
+    assert (size.ours, size.peer, size.ratio, size.plain) == (7, None, None, None)
+
+
+def test_a_peer_that_is_missing_is_a_row_that_says_so_and_is_not_asked_again():
+    missing, there = Fake(), Fake(4, 4, 4)
+    first, second, _ = contest(Fake(2, 2, 2), missing, there).run(3)
+    assert (first.peer, first.peer_value, first.ratio, first.ours) == ("fake 1.0: not here", None, None, 2)
+    assert (second.peer, second.peer_value, second.ratio) == ("fake 1.0", 4, 2)
+    assert missing.asked == 1
+
+
+def test_a_peer_that_fails_later_keeps_no_figures():
+    row, _ = contest(Fake(2, 2), Fake(4)).run(2)
+    assert (row.peer, row.peer_value) == ("fake 1.0: not here", None)
+
+
+def test_a_side_that_has_had_its_time_is_not_asked_again(monkeypatch):
+    monkeypatch.setattr(contests, "PATIENCE", 0.0)
+    ours = Fake(1, 2, 3)
+    assert contest(ours).run(3)[0].ours == 1
+    assert ours.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("made", "cases"),
+    [
+        (lambda: psi.contest(20), {"ecdh", "ecdh bytes"}),
+        (
+            lambda: he.contest(5, 3),
+            {"rlwe dot", "rlwe round trip", "rlwe round trip bytes", "rlwe encrypt", "rlwe decrypt"},
+        ),
+        (lambda: kernels.elements("reference", 2), {"multiply reference", "hash_and_multiply reference"}),
+        (lambda: kernels.products("reference", 3, 2), {"ring matmul reference"}),
+        (lambda: vertical.logistic(60, 2, 2), {"logistic shared", "logistic shared bytes"}),
+    ],
+    ids=["psi", "he", "elements", "products", "vertical"],
+)
+def test_every_suite_measures_ours_and_names_the_peers(made, cases):
+    built = made()
+    rows = built.run(1)
+    assert {row.case for row in rows} == cases
+    assert all(row.ours > 0 and row.peer_value is None and row.ratio is None for row in rows)
+    named = {row.peer.split(": ")[0] for row in rows if row.peer}
+    assert named == {peer.name for peer in built.peers}
+    assert all("not installed" in row.peer for row in rows if row.peer)
+
+
+def test_peers_are_named_by_the_version_that_is_pinned():
+    listed = [*kernels.PEERS, *psi.contest(2).peers, *he.contest(2, 2).peers]
+    for peer in listed:
+        assert isinstance(peer, Peer)
+        assert any(pin.split("==")[1] in peer.name for pin in peers.PINS[peer.environment])
+        assert (Path(peers.__file__).parent / f"{peer.module}.py").exists()
+
+
+def installed(name: str) -> None:
+    """Let an environment of this name run this interpreter."""
+    python = peers.FOLDER / name / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+
+
+def test_an_installed_peer_is_asked_in_a_process_of_its_own():
+    installed("crypto")
+    assert Peer("X25519", "crypto", "x25519", ("multiply",)).ask()["multiply"] > 0
+    with pytest.raises(Unavailable, match="no figure for bytes"):
+        Peer("X25519", "crypto", "x25519", ("multiply", "bytes")).ask()
+    with pytest.raises(Unavailable, match=r"took longer than 0\.01 s"):
+        Peer("X25519", "crypto", "x25519", ("multiply",)).ask(timeout=0.01)
+
+
+def test_a_peer_that_fails_says_why():
+    installed("heu")
+    with pytest.raises(Unavailable, match="No module named 'heu'"):
+        Peer("HEU", "heu", "heu_paillier", ("dot",)).ask()
+
+
+def test_a_peer_elsewhere_gives_what_was_published():
+    with pytest.raises(Unavailable, match="published: 3 s on a large machine"):
+        Elsewhere("Big 1", ("cpu",), "3 s on a large machine").ask()
+
+
+@pytest.mark.parametrize(("suite", "what"), [("hee", "is no suite"), ("horizontal", "is not part of this release")])
+def test_a_suite_that_is_missing_is_named_with_those_there_are(suite, what, capsys):
+    assert command.main([suite]) == 2
+    assert f"{suite} {what}: use one of {', '.join(command.SUITES)}" in capsys.readouterr().err
+
+
+def test_the_command_prints_rows_and_writes_them_with_the_machine(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(psi, "QUICK", (20,))
+    out = tmp_path / "rows.json"
+    assert command.main(["psi", "--quick", "--json", str(out)]) == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    report = json.loads(out.read_text())
+    assert report["rows"] == printed
+    assert all(list(row) == KEYS for row in printed)
+    assert report["cores"] == os.cpu_count()
+    assert {"suite", "quick", "machine", "kernels", "date", "commit", "versions"} < report.keys()
+    assert str(Path.home()) not in out.read_text()
+    assert os.uname().nodename not in out.read_text()
+
+
+def test_unknown_environments_of_peers_are_refused(capsys):
+    from bench.peers import __main__ as install
+
+    assert install.main(["nonsuch"]) == 2
+    assert "use crypto, sodium" in capsys.readouterr().err
