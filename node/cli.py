@@ -226,7 +226,7 @@ def trust(folder: Folder, organisation: str, fingerprint: str) -> None:
 @app.command()
 def warmup() -> None:
     """Compile the kernels for this machine, so that the first run need not."""
-    from engine.kernels.warmup import warmup as compile_all
+    from engine.kernels.tiers import warmup as compile_all
 
     compile_all(print)
 
