@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import venv
@@ -50,21 +51,34 @@ class Peer:
         command = [str(python), "-m", f"bench.peers.{self.module}", *self.arguments]
         with tempfile.TemporaryDirectory() as litter:  # some peers leave traces behind in the temporary folder
             settings = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": litter}
-            try:
-                done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=settings)
-            except subprocess.TimeoutExpired:
-                raise Unavailable(f"took longer than {timeout:g} s") from None
-        return self._read(done)
+            code, out, errors = _run(command, settings, timeout)
+        return self._read(code, out, errors)
 
-    def _read(self, done: subprocess.CompletedProcess[str]) -> Mapping[str, float]:
-        lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
-        if done.returncode != 0 or not lines:
-            why = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+    def _read(self, code: int, out: str, errors: str) -> Mapping[str, float]:
+        lines = [line for line in out.splitlines() if line.startswith(_MARK)]
+        if code != 0 or not lines:
+            why = (errors.strip().splitlines() or ["it printed nothing"])[-1]
             raise Unavailable(f"failed, {why[:200]}")
         figures: dict[str, float] = json.loads(lines[-1].removeprefix(_MARK))
         if missing := [key for key in self.figures if key not in figures]:
             raise Unavailable(f"failed, no figure for {', '.join(missing)}")
         return figures
+
+
+def _run(command: list[str], settings: Mapping[str, str], timeout: float) -> tuple[int, str, str]:
+    """Run a command to its end, or end it and every process that it has started."""
+    own_group = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings, start_new_session=True
+    )
+    try:
+        out, errors = own_group.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"took longer than {timeout:g} s") from None
+    finally:
+        if own_group.poll() is None:
+            os.killpg(own_group.pid, signal.SIGKILL)
+            own_group.communicate()
+    return own_group.returncode, out, errors
 
 
 @dataclass(frozen=True)
