@@ -19,9 +19,9 @@ from typing import Any
 from bench.contest import QUICK_ROUNDS, ROUNDS, Contest, Row
 from bench.peers import ROOT
 
-SUITES = ("kernels", "he", "psi", "vertical")
-LATER = ("horizontal", "transport")
-PACKAGES = ("synergos", "numpy", "numba", "scikit-learn", "pandas", "tenseal", "cryptography")
+SUITES = ("kernels", "he", "psi", "vertical", "transport")
+LATER = ("horizontal",)
+PACKAGES = ("synergos", "numpy", "numba", "scikit-learn", "pandas", "tenseal", "cryptography", "grpcio")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

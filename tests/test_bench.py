@@ -11,7 +11,7 @@ import pytest
 
 from bench import __main__ as command
 from bench import contest as contests
-from bench import he, kernels, peers, psi, vertical
+from bench import he, kernels, peers, psi, transport, vertical
 from bench.contest import Contest
 from bench.peers import Elsewhere, Peer, Unavailable
 
@@ -86,8 +86,9 @@ def test_a_side_that_has_had_its_time_is_not_asked_again(monkeypatch):
         (lambda: kernels.elements("reference", 2), {"multiply reference", "hash_and_multiply reference"}),
         (lambda: kernels.products("reference", 3, 2), {"ring matmul reference"}),
         (lambda: vertical.logistic(60, 2, 2), {"logistic shared", "logistic shared bytes"}),
+        (lambda: transport.contest(2, 2), {"relay stream", "relay round trip"}),
     ],
-    ids=["psi", "he", "elements", "products", "vertical"],
+    ids=["psi", "he", "elements", "products", "vertical", "transport"],
 )
 def test_every_suite_measures_ours_and_names_the_peers(made, cases):
     built = made()
@@ -100,7 +101,7 @@ def test_every_suite_measures_ours_and_names_the_peers(made, cases):
 
 
 def test_peers_are_named_by_the_version_that_is_pinned():
-    listed = [*kernels.PEERS, *psi.contest(2).peers, *he.contest(2, 2).peers]
+    listed = [*kernels.PEERS, *psi.contest(2).peers, *he.contest(2, 2).peers, *transport.contest(1, 1).peers]
     for peer in listed:
         assert isinstance(peer, Peer)
         assert any(pin.split("==")[1] in peer.name for pin in peers.PINS[peer.environment])

@@ -25,6 +25,7 @@ PINS: dict[str, tuple[str, ...]] = {
     "sodium": ("rbcl==1.1.2",),
     "openmined": ("openmined.psi==2.0.6",),
     "spu": ("spu==0.9.5",),
+    "grpc": ("grpcio==1.85.1",),
     "heu": ("sf-heu==0.5.2b0",),
 }
 
