@@ -5,7 +5,7 @@ A point is (X, Y, Z, T), x = X/Z, y = Y/Z, xy = T/Z, of operands. A cached point
 operands. Formulas: Hisil, Wong, Carter, Dawson, "Twisted Edwards curves revisited" (2008), section 3, for a = -1:
 complete on the points of odd order plus torsion that occur here, so no case is special.
 
-The scalar is the secret of a whole batch, so all points take the same steps: 64 signed digits of radix 16, each looked
+The scalar is the secret of a whole batch, so all points take the same steps: 63 signed digits of radix 16, each looked
 up by reading the whole table. Which digit it is shows neither in the addresses nor in the instructions.
 """
 
@@ -36,7 +36,7 @@ U = np.uint64
 TWICE_D = words_of(2 * constants.D % constants.P)
 TWO = words_of(2)
 ENTRY = 20
-DIGITS = 64
+DIGITS = 63
 _0, _1, _63 = U(0), U(1), U(63)
 
 
@@ -74,6 +74,13 @@ def _double_parts(x, y, z):
     """Return E, F, G, H of the double of (X, Y, Z). A sign common to F and H cancels in every coordinate."""
     xx, yy, zz, xy = square(x), square(y), square(z), product(x, y)
     return carry(plus(xy, xy)), carry(minus(plus(plus(zz, zz), xx), yy)), carry(minus(yy, xx)), carry(plus(xx, yy))
+
+
+@inlined
+def _finished(parts):
+    """Return X, Y, Z as operands."""
+    e, f, g, h = parts
+    return multiply(e, f), multiply(g, h), multiply(f, g)
 
 
 @helper
@@ -136,13 +143,6 @@ def look_up(table, size, neutral):
 
 
 @inlined
-def _finished(parts):
-    """Return X, Y, Z as operands."""
-    e, f, g, h = parts
-    return multiply(e, f), multiply(g, h), multiply(f, g)
-
-
-@inlined
 def _before_addition(parts):
     """Return Y - X, Y + X, Z, T as operands."""
     e, f, g, h = parts
@@ -169,15 +169,20 @@ def multiple(digits, table, like):
     """Return the point of a table times the number that the digits spell: X, Y, Z, T as wide elements."""
     one, zero = element(ONE, like), element(ZERO, like)
     neutral = one, one, element(TWO, like), zero
-    parts = zero, one, one, one
-    for i in range(DIGITS - 1, -1, -1):
-        x, y, z = _finished(parts)
+    p = one, one, one, zero
+    for i in range(DIGITS - 1, 0, -1):
+        x, y, z = _finished(_plus_digit(p, digits[i], table, neutral))
         x, y, z = doubled_times(x, y, z, 3)
         p = _before_addition(_double_parts(x, y, z))
-        digit = np.int64(digits[i])
-        sign = U(digit >> 63)
-        parts = _signed_sum(p, look_up(table, (U(digit) ^ sign) - sign, neutral), spread(sign, like))
-    return _full(parts)
+    return _full(_plus_digit(p, digits[0], table, neutral))
+
+
+@inlined
+def _plus_digit(p, digit, table, neutral):
+    """Return E, F, G, H of p, given as Y - X, Y + X, Z, T, plus a digit times the point of the table."""
+    sign = U(np.int64(digit) >> 63)
+    entry = look_up(table, (U(np.int64(digit)) ^ sign) - sign, neutral)
+    return _signed_sum(p, entry, spread(sign, neutral[0][0]))
 
 
 @inlined

@@ -40,7 +40,8 @@ __all__ = [
     "sum_by_list",
 ]
 
-_DIGITS = 64
+DIGITS = 63
+_WINDOWS = 64
 _PER_THREAD = 2048
 _PIECE = 64
 
@@ -108,15 +109,7 @@ def sum_by_list(points: Bytes, offsets: NDArray[np.int64]) -> Bytes:
 
     Raises Misuse where a row is no element. Long lists are summed in pieces, so that lanes have equal work.
     """
-    points, offsets = _elements(points), np.ascontiguousarray(offsets, dtype=np.int64)
-    if (
-        offsets.ndim != 1
-        or not len(offsets)
-        or offsets[0] < 0
-        or offsets[-1] > len(points)
-        or (np.diff(offsets) < 0).any()
-    ):
-        raise Misuse("Offsets of lists must ascend from 0 or later to at most the number of elements.")
+    points, offsets = _elements(points), _ascending(offsets, len(points))
     if len(points) == 0 or len(offsets) == 1:
         return np.zeros((len(offsets) - 1, 32), dtype=np.uint8)
     pieces = np.maximum(1, -(-np.diff(offsets) // _PIECE))
@@ -124,6 +117,13 @@ def sum_by_list(points: Bytes, offsets: NDArray[np.int64]) -> Bytes:
     starts = np.repeat(offsets[:-1] - _PIECE * bounds[:-1], pieces) + _PIECE * np.arange(bounds[-1])
     partial = _sums(points, np.append(starts, offsets[-1]))
     return partial if bounds[-1] == len(pieces) else sum_by_list(partial, bounds)
+
+
+def _ascending(offsets: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+    well_formed = offsets.ndim == 1 and offsets.dtype.kind in "iu" and len(offsets) > 0
+    if not well_formed or offsets[0] < 0 or offsets[-1] > limit or (offsets[1:] < offsets[:-1]).any():
+        raise Misuse("Offsets of lists are integers that ascend from 0 or later to at most the number of elements.")
+    return np.ascontiguousarray(offsets, dtype=np.int64)
 
 
 def _sums(points: Bytes, offsets: NDArray[np.int64]) -> Bytes:
@@ -215,16 +215,24 @@ def _in_threads(count: int, run: Callable[[slice], None]) -> None:
 
 
 def _halved_digits(scalar: Scalar) -> NDArray[np.int8]:
-    """Return half the scalar modulo the order (kernels encode doubles) as 64 signed digits of radix 16."""
-    number = int(scalar) if isinstance(scalar, int) else int.from_bytes(scalar.tobytes(), "little")
-    return digits_of(number * (ORDER + 1) // 2 % ORDER)
+    """Return half the scalar modulo the order (kernels encode doubles) as signed digits of radix 16."""
+    if isinstance(scalar, np.ndarray):
+        if scalar.shape != (32,) or scalar.dtype != np.uint8:
+            raise Misuse("A scalar is an integer or a uint8 array of shape (32,).")
+        scalar = int.from_bytes(scalar.tobytes(), "little")
+    return digits_of(int(scalar) * (ORDER + 1) // 2 % ORDER)
 
 
 def digits_of(number: int) -> NDArray[np.int8]:
-    """Return a number below 2**253 as 64 digits in [-8, 8), least significant first, in steps always the same."""
-    shifted = number + 8 * (16**_DIGITS - 1) // 15
-    nibbles = np.frombuffer(shifted.to_bytes(_DIGITS // 2, "little"), dtype=np.uint8)
-    return np.stack([nibbles & 15, nibbles >> 4], axis=1).reshape(-1).astype(np.int8) - np.int8(8)
+    """Return a number below the order, or that less the order, as 63 digits in [-8, 8], least significant first.
+
+    Centred numbers take a digit less. Adding 8 to each digit makes them nibbles; the top one may be 16.
+    """
+    shifted = number - ORDER * (number > ORDER // 2) + 8 * (16**DIGITS - 1) // 15
+    low, high = shifted % 16 ** (DIGITS - 1), shifted >> 4 * (DIGITS - 1)
+    pairs = np.frombuffer(low.to_bytes(DIGITS // 2, "little"), dtype=np.uint8)
+    nibbles = np.append(np.stack([pairs & 15, pairs >> 4], axis=1).reshape(-1), np.uint8(high))
+    return nibbles.astype(np.int8) - np.int8(8)
 
 
 @cache
@@ -233,7 +241,7 @@ def _base_table() -> NDArray[np.uint64]:
     from engine.kernels.reference import group as reference
 
     step = reference.times((ORDER + 1) // 2, reference.generator())
-    table = np.empty((_DIGITS, 8, 12), dtype=np.uint64)
+    table = np.empty((_WINDOWS, 8, 12), dtype=np.uint64)
     for window in table:
         point = step
         for entry in window:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.kernels import edwards
-from engine.kernels.edwards import DIGITS, ENTRY, multiple, tabulate
+from engine.kernels.edwards import ENTRY, multiple, tabulate
 from engine.kernels.field import (
     ONE,
     ZERO,
@@ -34,6 +34,7 @@ from engine.kernels.ristretto import STATE, decode_pair, encode, encode_state, o
 U = np.uint64
 _0, _1, _8, _15, _63, FULL = U(0), U(1), U(8), U(15), U(63), U(2**64 - 1)
 BLOCK = 64
+WINDOWS = 64
 
 
 @helper
@@ -205,7 +206,7 @@ def multiply_base_rows(scalars, table, out, lanes, like):
     """Add up table entries: one for each digit, no doublings.
 
     `table` is uint64 of shape (64, 8, 12): for window i and size j + 1 the affine y + x, y - x and 2dxy of
-    (j + 1) * 16**i times half the generator, four words each. Digits are signed as in `group.digits_of`.
+    (j + 1) * 16**i times half the generator, four words each. Digits are in [-8, 8).
     """
     staging = scratch(lanes)
     states, keep = scratch(BLOCK * STATE * lanes), scratch(BLOCK * lanes)
@@ -236,7 +237,7 @@ def shifted(words):
 def base_multiple(words, table, like):
     one, zero = element(ONE, like), element(ZERO, like)
     x, y, z, t = zero, one, one, zero
-    for i in range(DIGITS):
+    for i in range(WINDOWS):
         digit = (words[i // 16] >> U(4 * (i % 16)) & _15) - _8
         sign = _0 - (digit >> _63)
         y_plus_x, y_minus_x, twice_dxy = base_entry(table, i, (digit ^ sign) - sign, like)

@@ -34,15 +34,19 @@ def _reduced(context, builder, kind, columns):
     below 2**64, 19-fold below 2**69, and one more carry from limb 0 leaves limb 1 below 2**51 + 2**18, the others
     lower.
     """
-    mask, shift = ir.Constant(_WIDE, 2**51 - 1), ir.Constant(_WIDE, 51)
+    shift, mask = ir.Constant(_WIDE, 51), ir.Constant(_WORD, 2**51 - 1)
+
+    def above(column):
+        return builder.zext(builder.trunc(builder.lshr(column, shift), _WORD), _WIDE)
+
     for k in range(1, 5):
-        columns[k] = builder.add(columns[k], builder.lshr(columns[k - 1], shift))
-    top = builder.lshr(columns[4], shift)
-    limbs = [builder.and_(column, mask) for column in columns]
-    limbs[0] = builder.add(limbs[0], builder.mul(top, ir.Constant(_WIDE, 19)))
-    limbs[1] = builder.add(limbs[1], builder.lshr(limbs[0], shift))
-    limbs[0] = builder.and_(limbs[0], mask)
-    return context.make_tuple(builder, kind, [builder.trunc(limb, _WORD) for limb in limbs])
+        columns[k] = builder.add(columns[k], above(columns[k - 1]))
+    limbs = [builder.and_(builder.trunc(column, _WORD), mask) for column in columns]
+    back = builder.mul(above(columns[4]), ir.Constant(_WIDE, 19))
+    back = builder.add(back, builder.zext(limbs[0], _WIDE))
+    limbs[0] = builder.and_(builder.trunc(back, _WORD), mask)
+    limbs[1] = builder.add(limbs[1], builder.trunc(builder.lshr(back, shift), _WORD))
+    return context.make_tuple(builder, kind, limbs)
 
 
 def _columns(builder, x, y):
@@ -70,9 +74,20 @@ def _product(typing, a, b):
 
 @intrinsic
 def _square(typing, a):
+    """Multiply different limbs once, with one of them doubled (below 2**55)."""
+
     def generate(context, builder, signature, arguments):
         x = _limbs(builder, arguments[0])
-        return _reduced(context, builder, signature.return_type, _columns(builder, x, x))
+        plain = [builder.zext(limb, _WIDE) for limb in x]
+        twice = [builder.zext(builder.add(limb, limb), _WIDE) for limb in x]
+        folded = [builder.zext(builder.mul(limb, ir.Constant(_WORD, 19)), _WIDE) for limb in x]
+        columns = [None] * 5
+        for i in range(5):
+            for j in range(i, 5):
+                term = builder.mul(plain[i] if i == j else twice[i], plain[j] if i + j < 5 else folded[j])
+                k = (i + j) % 5
+                columns[k] = builder.add(columns[k], term) if columns[k] else term
+        return _reduced(context, builder, signature.return_type, columns)
 
     return ELEMENT(ELEMENT), generate
 

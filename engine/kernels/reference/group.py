@@ -1,7 +1,7 @@
 """ristretto255 in Python integers, line by line after RFC 9496: the definition of what `engine.kernels.group` runs.
 
 A point is a tuple (x, y, z, t) in extended coordinates, x/z and y/z affine, xy = zt. Elements and scalars are
-rows of 4 little-endian words, digits int8 of shape (64,), least significant first, radix 16.
+rows of 4 little-endian words, digits int8 of shape (63,), least significant first, radix 16.
 """
 
 from __future__ import annotations

@@ -1,0 +1,247 @@
+"""Every kernel of every tier against its definition, on inputs weighted towards the edges.
+
+A kernel that is registered without such inputs in `EDGES` fails here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engine.kernels import KERNELS, group, tiers
+from engine.kernels.constants import INVSQRT_A_MINUS_D, ORDER, SQRT_M1, D, P
+from engine.kernels.reference import group as reference
+from engine.kernels.ring import Ring
+
+Array = NDArray[Any]
+Case = tuple[tuple[Any, ...], tuple[Array, ...]]
+"""What a kernel reads, and what it fills, shapes and dtypes as it is to find them."""
+
+VECTORS = json.loads((Path(__file__).parent.parent / "vectors/ristretto255_rfc9496.json").read_text())
+FAST = [
+    pytest.param(
+        name, tier, marks=pytest.mark.skipif(tier == "simd" and not tiers.has_simd(), reason="no AVX-512 IFMA")
+    )
+    for name, tiers_of_it in KERNELS.items()
+    for tier in tiers_of_it
+    if tier != "reference"
+]
+
+
+def rows_of(numbers: list[int], width: int = 32) -> Array:
+    """Lay out numbers as rows of little-endian words."""
+    text = b"".join(number.to_bytes(width, "little") for number in numbers)
+    return np.frombuffer(text, dtype="<u8").reshape(-1, width // 8)
+
+
+def edge_numbers() -> list[int]:
+    """Return numbers below 2**256: edges of the field and the order, and limbs of each radix empty, full or random."""
+    rng = np.random.default_rng(255)
+    near = [x + i for x in (0, P, P // 2, ORDER, 2**252, 2**254, 2**255) for i in (-2, -1, 0, 1, 2) if x + i >= 0]
+    special = [SQRT_M1, P - SQRT_M1, D, INVSQRT_A_MINUS_D, 2**256 - 1, 2**255 - 20]
+    weighted = [
+        sum(int(rng.choice([0, 1, 2**radix - 1, int(rng.integers(2**radix))])) << radix * i for i in range(5))
+        for radix in (51, 52)
+        for _ in range(20)
+    ]
+    return [number % 2**256 for number in near + special + weighted]
+
+
+def elements() -> Array:
+    """Return encodings: the identity, multiples of the generator, all bad ones of the RFC, and numbers of any kind."""
+    known = VECTORS["multiples_of_generator"] + [bad for kind in VECTORS["bad_encodings"].values() for bad in kind]
+    numbers = [int.from_bytes(bytes.fromhex(text), "little") for text in known]
+    last = [reference.encode(reference.times(k, reference.generator())) for k in (ORDER - 1, ORDER // 2, 2**200 + 1)]
+    return np.concatenate([rows_of(numbers + last + edge_numbers()), uniform()[:5, :4]])
+
+
+def uniform() -> Array:
+    """Return rows of 64 bytes: pairs of edge numbers, and halves alike, alike but for the sign, or exceptional.
+
+    Exceptional is a t whose r = SQRT_M1 * t**2 is -1/D, -D or -1 (where there is one): v or u of MAP is 0.
+    """
+    numbers = edge_numbers()
+    exceptional = [reference.sqrt_ratio(r, SQRT_M1) for r in (-pow(D, -1, P), -D, -1)]
+    roots = [t for exists, t in exceptional if exists]
+    pairs = list(zip(numbers, numbers[7:] + numbers[:7], strict=True))
+    pairs += [(t, u) for t in [0, 1, 5, *roots] for u in (t, -t % P, 0, 1)]
+    return np.concatenate([rows_of([a for a, _ in pairs]), rows_of([b for _, b in pairs])], axis=1)
+
+
+def scalars() -> list[int]:
+    """Return scalars below the order: the edges, and digits that are all at one of their ends."""
+    ends = [twice * (16**62 - 1) // 15 for twice in (16, 14, 2, -16, -14)] + [2**251, 2**252]
+    return [0, 1, 2, ORDER - 1, ORDER - 2, ORDER // 2, (ORDER + 1) // 2, *(end % ORDER for end in ends)]
+
+
+def outputs(count: int, flags: bool = True) -> tuple[Array, ...]:
+    filled = np.full((count, 4), 0xA5A5, dtype=np.uint64)
+    return (filled, np.ones(count, dtype=np.bool_)) if flags else (filled,)
+
+
+def expansions() -> Iterator[Case]:
+    rng = np.random.default_rng(64)
+    for width in (0, 1, 16, 63, 64):
+        for tag in (1, 41, 110, 255):  # the padding fits in the last block, fills it, or needs another
+            messages = rng.integers(0, 256, (9, width), dtype=np.uint8)
+            messages[:2] = np.array([[0], [255]], dtype=np.uint8)
+            prime = np.frombuffer(bytes(range(tag)) + bytes([tag]), dtype=np.uint8)
+            yield (messages, prime), (np.full((9, 64), 0xA5, dtype=np.uint8),)
+
+
+def maps() -> Iterator[Case]:
+    yield (uniform(),), outputs(len(uniform()), flags=False)
+
+
+def map_products() -> Iterator[Case]:
+    rows = np.ascontiguousarray(uniform()[::3])
+    for scalar in scalars()[:4]:
+        yield (rows, group._halved_digits(scalar)), outputs(len(rows), flags=False)
+
+
+def products() -> Iterator[Case]:
+    rows = elements()
+    for scalar in scalars():
+        few = np.ascontiguousarray(rows[::5]) if scalar else rows
+        yield (few, group._halved_digits(scalar)), outputs(len(few))
+
+
+def base_products() -> Iterator[Case]:
+    rows = rows_of([*scalars(), ORDER, ORDER + 1, 2**253 - 1, 8 * ((16**63 - 1) // 15), 16**63 - 1])
+    yield (rows, group._base_table()), outputs(len(rows), flags=False)
+
+
+def checks() -> Iterator[Case]:
+    yield (elements(),), (np.ones(len(elements()), dtype=np.bool_),)
+
+
+def additions() -> Iterator[Case]:
+    rows = elements()
+    for shift in (0, 1, 5):
+        yield (rows, np.roll(rows, shift, axis=0)), outputs(len(rows))
+
+
+def sums() -> Iterator[Case]:
+    good = rows_of([int.from_bytes(bytes.fromhex(text), "little") for text in VECTORS["multiples_of_generator"]])
+    lists = [0, 0, 1, 1, 3, 3, 6, 14, 15, 16, 16]
+    yield (good, np.array(lists, dtype=np.int64)), outputs(len(lists) - 1)
+    everything = elements()
+    lists = [*range(0, len(everything), 7), len(everything)]
+    yield (everything, np.array(lists, dtype=np.int64)), outputs(len(lists) - 1)
+
+
+RINGS = [Ring((35184371613697, 35184371417089)), Ring((70368744177643, 35184372088891)), Ring((13, 11))]
+
+
+def ring_cases(make: Callable[[Ring, Array], Iterator[Case]]) -> Callable[[], Iterator[Case]]:
+    """Give a maker of cases each ring and residues: 0, 1, half and all of it, either prime, and random ones."""
+
+    def cases() -> Iterator[Case]:
+        rng = np.random.default_rng(2)
+        for ring in RINGS:
+            (p, q), m = ring.primes, ring.modulus
+            numbers = [x % m for x in (0, 1, m - 1, m // 2, m // 2 + 1, p, q, p - 1, q - 1, 2**63, 2**64 - 1, 2**64)]
+            numbers += [int(rng.integers(2**62)) * int(rng.integers(2**62)) % m for _ in range(21)]
+            yield from make(ring, np.array([[x % prime for x in numbers] for prime in ring.primes], dtype=np.uint64))
+
+    return cases
+
+
+def scalings(ring: Ring, residues: Array) -> Iterator[Case]:
+    for factor in (0, 1, -1, 2**90):
+        factors = np.array([factor % prime for prime in ring.primes], dtype=np.uint64)
+        yield (residues, factors, ring._constants), (np.empty_like(residues),)
+
+
+def truncations(ring: Ring, residues: Array) -> Iterator[Case]:
+    for shift in (0, 1, 20, 63):
+        for leader in (True, False):
+            yield (residues, np.uint64(shift), leader, ring._constants), (np.empty_like(residues),)
+
+
+def phases(ring: Ring, residues: Array) -> Iterator[Case]:
+    for modulus in (1, 3, 2**32, 2**53):
+        for leader in (True, False):
+            yield (residues, np.uint64(modulus), leader, ring._constants), (np.empty(residues.shape[1], np.uint64),)
+
+
+def centred(ring: Ring, residues: Array) -> Iterator[Case]:
+    yield (residues, ring._constants), (np.empty_like(residues), np.empty(residues.shape[1], np.bool_))
+
+
+def foldings(ring: Ring, residues: Array) -> Iterator[Case]:
+    edge = np.array([0, 1, *ring.primes, 2**63, 2**64 - 1], dtype=np.uint64)
+    words = np.stack(np.meshgrid(edge, edge), axis=-1).reshape(1, -1, 2).repeat(2, axis=0)
+    yield (words, ring._constants), (np.empty(words.shape[:2], np.uint64),)
+
+
+def matrix_products(ring: Ring, residues: Array) -> Iterator[Case]:
+    for kind, bound in ((np.int16, 2**15), (np.int32, 2**16)):
+        matrix = np.resize(np.array([-bound, bound - 1, 0, 1, -1], dtype=kind), (7, residues.shape[1]))
+        yield (matrix, residues, ring._constants), ()
+
+
+EDGES: dict[str, Callable[[], Iterator[Case]]] = {
+    "ring.scale": ring_cases(scalings),
+    "ring.truncate": ring_cases(truncations),
+    "ring.phase": ring_cases(phases),
+    "ring.integers": ring_cases(centred),
+    "ring.fold": ring_cases(foldings),
+    "ring.product": ring_cases(matrix_products),
+    "group.expand": expansions,
+    "group.map": maps,
+    "group.map_multiply": map_products,
+    "group.multiply": products,
+    "group.multiply_base": base_products,
+    "group.check": checks,
+    "group.add": additions,
+    "group.sums": sums,
+}
+
+
+def results(name: str, tier: str) -> list[tuple[Array, ...]]:
+    """Return what a kernel fills, and what it returns if anything, case by case."""
+    run = tiers._load(name, tier)
+    found = []
+    for inputs, filled in EDGES[name]():
+        returned = run(*inputs, *filled)
+        found.append(filled if returned is None else (*filled, returned))
+    return found
+
+
+@cache
+def defined(name: str) -> list[tuple[Array, ...]]:
+    return results(name, "reference")
+
+
+def test_every_kernel_has_edges_and_a_definition() -> None:
+    assert EDGES.keys() == KERNELS.keys()
+    assert all(versions[0] == "reference" and len(versions) > 1 for versions in KERNELS.values())
+
+
+@pytest.mark.parametrize(("name", "tier"), FAST)
+def test_a_fast_kernel_agrees_with_its_definition(name: str, tier: str) -> None:
+    expected = defined(name)
+    assert expected
+    for case, (found, wanted) in enumerate(zip(results(name, tier), expected, strict=True)):
+        for mine, definition in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(mine, definition, err_msg=f"{name} in {tier}, case {case}")
+
+
+def test_the_edges_reach_both_sides_of_every_decision() -> None:
+    """Both valid and invalid encodings, with zero and other results, and exceptional values of the one-way map."""
+    valid = defined("group.check")[0][0]
+    assert valid.any()
+    assert not valid.all()
+    for name in ("group.multiply", "group.add", "group.sums"):
+        good = np.concatenate([flags for _, flags in defined(name)])
+        assert good.any()
+        assert not good.all()
+    assert any((row == 0).all() for (mapped,) in defined("group.map") for row in mapped)
