@@ -96,7 +96,9 @@ def _processor() -> str:
 def _commit() -> str | None:
     """Return the checkout's commit, or None where this is no checkout or git is not there."""
     try:
-        asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+        asked = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--match", ""], cwd=ROOT, capture_output=True, text=True
+        )
     except FileNotFoundError:
         return None
     return asked.stdout.strip() if asked.returncode == 0 else None

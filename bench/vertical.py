@@ -19,6 +19,7 @@ from engine.runtime.party import Party
 from engine.vertical import GlmPart, LogisticRegression, glm
 
 COLUMNS = (10, 20)
+MODEL = LogisticRegression()
 QUICK = (4_000,)
 FULL = (20_000,)
 LOGISTIC = (
@@ -32,7 +33,7 @@ def contests(quick: bool) -> list[Contest]:
     return [logistic(rows, *COLUMNS) for rows in (QUICK if quick else FULL)]
 
 
-def logistic(rows: int, holder: int, feature_holder: int) -> Contest:
+def logistic(rows: int, holder: int, feature_holder: int, model: LogisticRegression = MODEL) -> Contest:
     """Return the contest of a logistic regression on synthetic rows, the columns split between two parties."""
     numbers = np.random.default_rng(1)
     features = numbers.standard_normal((rows, holder + feature_holder))
@@ -41,7 +42,7 @@ def logistic(rows: int, holder: int, feature_holder: int) -> Contest:
     parts = dict(zip(("holder", "features"), np.hsplit(features, [holder]), strict=True))
 
     def role(party: Party) -> GlmPart:
-        return LogisticRegression().fit(party, parts[party.name], label if party.name == "holder" else None)
+        return model.fit(party, parts[party.name], label if party.name == "holder" else None)
 
     def measure() -> dict[str, float]:
         seconds, (parties, _) = timed(lambda: run_local(tuple(parts), glm.MESSAGES, role))

@@ -14,6 +14,7 @@ from bench import contest as contests
 from bench import he, kernels, peers, psi, transport, vertical
 from bench.contest import Contest
 from bench.peers import Elsewhere, Peer, Unavailable
+from engine.vertical import LogisticRegression
 
 KEYS = ["suite", "case", "size", "ours", "unit", "peer", "peer_value", "ratio", "plain"]
 
@@ -85,7 +86,10 @@ def test_a_side_that_has_had_its_time_is_not_asked_again(monkeypatch):
         ),
         (lambda: kernels.elements("reference", 2), {"multiply reference", "hash_and_multiply reference"}),
         (lambda: kernels.products("reference", 3, 2), {"ring matmul reference"}),
-        (lambda: vertical.logistic(60, 2, 2), {"logistic shared", "logistic shared bytes"}),
+        (
+            lambda: vertical.logistic(60, 2, 2, LogisticRegression(max_iter=1)),
+            {"logistic shared", "logistic shared bytes"},
+        ),
         (lambda: transport.contest(2, 2), {"relay stream", "relay round trip"}),
     ],
     ids=["psi", "he", "elements", "products", "vertical", "transport"],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import sys
 
-from phe import paillier  # type: ignore[import-untyped]
+from phe import paillier
 
 from bench.clock import cpu_seconds, timed
 from bench.peers import answer
