@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,7 @@ from node.manifest import COORDINATOR
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _PATIENCE = 3.0  # seconds for each step of the diagnosis
+_SECOND_LOOK = 0.2
 
 
 def options(address: str) -> tuple[tuple[str, str | int], ...]:
@@ -46,10 +48,20 @@ def failed(call: grpc.Call, address: str, tls: Tls) -> EngineError:
 
 
 def diagnosis(address: str, tls: Tls) -> EngineError | None:
-    """Return why nobody answers at this address, or None if a connection opens: then what went wrong is over."""
-    host, port = split_address(address)
+    """Return why nobody answers at this address, or None if a connection opens: then what went wrong is over.
+
+    What a person must mend (Misuse) is found twice, for a coordinator that is just ending hangs up just so.
+    """
+    why = _attempt(address, tls)
+    if isinstance(why, Misuse):
+        time.sleep(_SECOND_LOOK)
+        why = _attempt(address, tls)
+    return why
+
+
+def _attempt(address: str, tls: Tls) -> EngineError | None:
     try:
-        with socket.create_connection((host, port), _PATIENCE) as plain:
+        with socket.create_connection(split_address(address), _PATIENCE) as plain:
             return _greeting(plain, address, tls)
     except OSError:
         return LinkLost(COORDINATOR, f"nothing answers at {address}; is it running, and is that its address?")
@@ -62,7 +74,8 @@ def _greeting(plain: socket.socket, address: str, tls: Tls) -> EngineError | Non
         context.load_cert_chain(file)
     try:
         with context.wrap_socket(plain, server_hostname=SERVER_NAME) as secured:
-            secured.recv(1)  # in TLS 1.3 the server judges the client's certificate only now
+            # In TLS 1.3 the server judges the client's certificate only now, and greets or hangs up.
+            return None if secured.recv(1) else _unaccepted(address)
     except ssl.SSLCertVerificationError as error:
         return Misuse(
             f"what answers at {address} is not the coordinator of this folder's federation (root.pem): "
@@ -70,14 +83,17 @@ def _greeting(plain: socket.socket, address: str, tls: Tls) -> EngineError | Non
         )
     except ssl.SSLError as error:
         if "ALERT" in (error.reason or ""):
-            return Misuse(
-                f"the coordinator at {address} does not accept this folder's certificate (tls.pem): it has expired, or "
-                "is of another federation"
-            )
+            return _unaccepted(address)
         return Misuse(f"what answers at {address} is no coordinator: it speaks no TLS")
     except OSError:
         return LinkLost(COORDINATOR, f"{address} closed the connection without a word")
-    return None
+
+
+def _unaccepted(address: str) -> Misuse:
+    return Misuse(
+        f"the coordinator at {address} does not accept this folder's certificate (tls.pem): it has expired, or is of "
+        "another federation"
+    )
 
 
 @contextmanager
