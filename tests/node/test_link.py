@@ -35,9 +35,10 @@ class Pair:
 
     def sent(self, box: int = 0) -> list[bytes]:
         """Take what waits in an outbox."""
-        out = [*self.boxes[box]._urgent, *self.boxes[box]._data]
-        self.boxes[box]._urgent.clear()
-        self.boxes[box]._data.clear()
+        with self.boxes[box].lock:
+            out = [*self.boxes[box]._urgent, *self.boxes[box]._data]
+            self.boxes[box]._urgent.clear()
+            self.boxes[box]._data.clear()
         return out
 
     def carry(self, frames: list[bytes] | None = None, to: int = 1) -> None:
