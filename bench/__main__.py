@@ -79,6 +79,7 @@ def _circumstances(options: argparse.Namespace) -> dict[str, Any]:
         "quick": options.quick,
         "machine": _processor(),
         "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),  # over the last minute, the benchmark's own included
         "kernels": tiers.tier(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _commit(),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import resource
 import socket
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,6 @@ from bench.peers import answer
 def _cpu() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-def _loopback_bytes() -> int:
-    line = next(line for line in Path("/proc/net/dev").read_text().splitlines() if line.strip().startswith("lo:"))
-    return int(line.split(":")[1].split()[0])
 
 
 def _free_port() -> int:
@@ -60,17 +57,54 @@ def _party(rank: int, ports: list[int], folder: str, protocol: str) -> float:
     return spent
 
 
+class _Counter:
+    """Stands between the parties: passes the connections of a port on to another, and counts what they carry."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    async def open(self, port: int) -> int:
+        """Return a port whose connections go to `port`."""
+
+        async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                there = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:  # nobody listens yet; the caller tries again
+                writer.close()
+                return
+            await asyncio.gather(self._pass_on(reader, there[1]), self._pass_on(there[0], writer))
+
+        server = await asyncio.start_server(meet, "127.0.0.1", 0)
+        return int(server.sockets[0].getsockname()[1])
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):  # either side may hang up at its end
+            while data := await reader.read(1 << 18):
+                self.bytes += len(data)
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+async def match(folder: str, protocol: str) -> tuple[float, int]:
+    """Run both sides, each in a process; return their CPU seconds together, and the bytes between them."""
+    counter, own = _Counter(), [_free_port(), _free_port()]
+    counted = [await counter.open(port) for port in own]
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        sides = [
+            asyncio.get_running_loop().run_in_executor(pool, _party, rank, ports, folder, protocol)
+            for rank, ports in enumerate(([own[0], counted[1]], [counted[0], own[1]]))
+        ]
+        return sum(await asyncio.gather(*sides)), counter.bytes
+
+
 def main(rows: int, protocol: str) -> None:
-    """Match two sets of which half is shared; bytes are those that the loopback device carried, headers included."""
+    """Match two sets of which half is shared."""
     with tempfile.TemporaryDirectory() as folder:
         for rank, step in enumerate((1, 2)):
             lines = "".join(f"id{step * i:012d}\n" for i in range(rows))
             Path(folder, f"in{rank}.csv").write_text("id\n" + lines)
-        ports, before = [_free_port(), _free_port()], _loopback_bytes()
-        with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-            sides = [pool.submit(_party, rank, ports, folder, protocol) for rank in (0, 1)]
-            seconds = sum(side.result() for side in sides)
-        carried = _loopback_bytes() - before
+        seconds, carried = asyncio.run(match(folder, protocol))
         shared = len(Path(folder, "out0.csv").read_text().splitlines()) - 1
         assert shared == (rows + 1) // 2, f"matched {shared} rows"
     answer(cpu=seconds / rows * 1e6, bytes=carried / rows)
