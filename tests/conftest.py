@@ -46,9 +46,7 @@ def play(links: str) -> Play:
     ) -> dict[str, Any]:
         network = Network(tuple(roles))
         parties = {
-            name: Party(
-                name, tuple(roles), network.links(name), messages, policy=(policies or {}).get(name), **options
-            )
+            name: Party(name, tuple(roles), network.links(name), messages, policy=(policies or {}).get(name), **options)
             for name in roles
         }
         return run(network, {name: partial(role, parties[name]) for name, role in roles.items()})

@@ -50,9 +50,14 @@ class Network:
     def check_deadlock(self) -> None:
         """Raise Misuse if every party that still runs waits for a message that nobody is left to send."""
         alive = [p for p in self.parties if p not in self.ended]
-        if all(p in self.waiting and not self.queues[self.waiting[p], p] for p in alive):
+        if all(self._waits_in_vain(p) for p in alive):
             waits = ", ".join(f"{p} waits for {self.waiting[p]}" for p in alive)
             raise Misuse(f"the roles wait for each other and none can go on: {waits}")
+
+    def _waits_in_vain(self, party: str) -> bool:
+        """Whether a party waits, and for one that may still send; who waits for one that is gone is told so instead."""
+        peer = self.waiting.get(party)
+        return peer is not None and peer not in self.ended and not self.queues[peer, party]
 
 
 class MemoryLink:
@@ -122,9 +127,9 @@ class Roles(Generic[R]):
             threading.Thread(target=self._play, args=(party,), name=f"role {party}", daemon=True)
             for party in self._roles
         ]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             for thread in threads:
                 thread.join()
         except KeyboardInterrupt:

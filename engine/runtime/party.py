@@ -30,7 +30,7 @@ class Progress:
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
-@message(Public("digests of the plan, to check that all sides run the same"))
+@message(Public("digests of the plan, to check that all sides run the same"), limit=1 << 16)
 class Agreement:
     """Digest of each section of the plan."""
 

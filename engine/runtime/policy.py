@@ -87,8 +87,11 @@ class Policy:
             raise Refused(self.owner, f"its policy allows at most {self.rules[0].max_rows:,} rows in a run")
 
     def check_intersection(self, shared: int, floor: int = 1) -> None:
-        """Refuse an intersection below the larger of the run's and the policy's minimum; call before releasing it."""
-        least = max(floor, self.rules[0].min_intersection)
+        """Refuse an intersection below the larger of the run's and the policy's minimum; call before releasing it.
+
+        One row at the least must be shared, whatever the minimum: no protocol goes on with none.
+        """
+        least = max(1, floor, self.rules[0].min_intersection)
         if shared < least:
             raise Refused(
                 self.owner,

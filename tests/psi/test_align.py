@@ -122,7 +122,7 @@ def test_below_the_minimum_nobody_learns_a_row(play: Play, parties: int) -> None
         align(party, encode(np.array(["a", "b", "c", party.name], dtype=object)), min_intersection=4)
 
     with pytest.raises(Refused, match="fewer customers than the minimum of 4"):
-        play({name: role for name in ("bank", "telco", "shop")[:parties]}, MESSAGES)
+        play(dict.fromkeys(("bank", "telco", "shop")[:parties], role), MESSAGES)
     sent = {entry.message for party in parties_seen.values() for entry in party.ledger.entries()}
     assert not sent & {spec_of(kind).name for kind in (OrderedTags, Positions, SharedCount, Common)}
 
@@ -186,7 +186,7 @@ def test_what_is_sent_depends_on_public_sizes_only(play: Play, parties: int) -> 
             align(party, encode(np.array(shuffled(shared + own), dtype=object)))
             return [(e.sender, e.receiver, e.message, e.messages, e.bytes) for e in party.ledger.entries()]
 
-        return list(play({name: role for name in ("bank", "telco", "shop")[:parties]}, MESSAGES).values())
+        return list(play(dict.fromkeys(("bank", "telco", "shop")[:parties], role), MESSAGES).values())
 
     assert transcript("a") == transcript("a longer and quite different id ")
 
