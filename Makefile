@@ -37,6 +37,7 @@ clean:
 $(READY): pyproject.toml constraints.txt
 	@"$(PYTHON)" $(FITS) 2>/dev/null || { echo "Python 3.11 or newer with its venv module is needed: install it" \
 		"(Debian: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python"; exit 1; }
+	@echo "Installing into .venv with $$($(PYTHON) --version): some minutes, once."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/synergos warmup
