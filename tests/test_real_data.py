@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import pytest
 from engine import jobfile
 from engine.jobfile import Job
 from engine.simulate import simulate
+from node.local import run_job
 
 DATA = os.environ.get("SYNERGOS_TEST_DATA")
 pytestmark = pytest.mark.skipif(DATA is None, reason="SYNERGOS_TEST_DATA names no folder of real tables")
@@ -64,13 +66,41 @@ CASES = [
 ]
 
 
+_DONE: dict[Any, dict[str, Any]] = {}
+
+
+def simulated(folder: Path, case: Any) -> dict[str, Any]:
+    """Return the figures of a case in one process; each is run once."""
+    if case not in _DONE:
+        name, parties, exclude, *_ = case
+        _DONE[case], _ = simulate(split_files(folder, name, parties, exclude))
+    return _DONE[case]
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{len(case[1])}")
 def test_together_is_as_good_as_pooled(case: Any, tmp_path: Path) -> None:
-    name, parties, exclude, pooled, tolerance, alone, rows = case
-    figures, _ = simulate(split_files(tmp_path, name, parties, exclude))
+    *_, pooled, tolerance, alone, rows = case
+    figures = simulated(tmp_path, case)
     assert abs(figures["metrics"]["evaluate"]["auc"] - pooled) <= tolerance
     assert abs(figures["baseline"]["pooled"]["evaluate"]["auc"] - pooled) <= 0.002  # the yardstick itself is right
     if alone is not None:
         assert abs(figures["baseline"]["alone"]["evaluate"]["auc"] - alone) <= 0.005
     if rows is not None:
         assert figures["rows"]["aligned"] == rows
+
+
+def test_on_nodes_as_in_one_process_and_in_time(tmp_path: Path) -> None:
+    """The bank and the telco as real processes: the same numbers, from start to end within 90 s on two cores."""
+    name, parties, exclude, pooled, tolerance, _, rows = BANK
+    start = time.perf_counter()
+    figures = run_job(split_files(tmp_path, name, parties, exclude), lambda event: None)
+    assert time.perf_counter() - start <= 90
+    here = simulated(tmp_path, BANK)
+    assert figures["rows"] == here["rows"]
+    assert figures["rows"]["aligned"] == rows
+    assert figures["bytes"] == here["bytes"]
+    for part in ("train", "evaluate"):
+        assert figures["metrics"][part] == pytest.approx(here["metrics"][part], abs=1e-4)
+        for model in ("alone", "pooled"):
+            assert figures["baseline"][model][part] == pytest.approx(here["baseline"][model][part], abs=1e-4)
+    assert abs(figures["metrics"]["evaluate"]["auc"] - pooled) <= tolerance
