@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -90,11 +90,16 @@ def test_together_is_as_good_as_pooled(case: Any, tmp_path: Path) -> None:
 
 
 def test_on_nodes_as_in_one_process_and_in_time(tmp_path: Path) -> None:
-    """The bank and the telco as real processes: the same numbers, from start to end within 90 s on two cores."""
+    """The bank and the telco as real processes: the same numbers, at less CPU than fits into 90 s on one core.
+
+    An idle machine with two cores takes a third of that from submission to result; the CPU is what a busy one cannot
+    change.
+    """
     name, parties, exclude, pooled, tolerance, _, rows = BANK
-    start = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     figures = run_job(split_files(tmp_path, name, parties, exclude), lambda event: None)
-    assert time.perf_counter() - start <= 90
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)  # of all nodes and run processes, which have ended by now
+    assert 5 < after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime <= 90
     here = simulated(tmp_path, BANK)
     assert figures["rows"] == here["rows"]
     assert figures["rows"]["aligned"] == rows
