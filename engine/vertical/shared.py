@@ -442,8 +442,8 @@ class Computing:
         weights = self._split(weights)
         for channel in (self.other, *self.rest):
             channel.send(Released(np.ascontiguousarray(weights[:, self.columns[channel.peer]])))  # 10
-        theirs = self.other.receive(Released).shares
-        return _joined(self.ring, self.other, np.ascontiguousarray(weights[:, self.columns[self.party.name]]), theirs)
+        mine = np.ascontiguousarray(weights[:, self.columns[self.party.name]])
+        return _joined(self.ring, mine, _released(self.ring, self.other, self.me.features.columns))
 
     def open_scores(self, z: Share) -> NDArray[np.float64] | None:
         """Step 11: give A the scores; returns them at A, None at H."""
@@ -484,12 +484,17 @@ def feature_holder(
         party.report("train", done, iterations)
     if not start.release:
         return start, None
-    return start, _joined(ring, h, a.receive(Released).shares, h.receive(Released).shares)  # 10
+    return start, _joined(ring, *(_released(ring, channel, features.columns) for channel in (a, h)))  # 10
 
 
-def _joined(ring: Ring, sender: Channel, mine: Share, theirs: Share) -> NDArray[np.float64]:
-    sender.require(theirs.shape == mine.shape and ring.contains(theirs), "released malformed shares")
-    return ring.to_float(ring.add(mine, theirs)) / 2.0**WEIGHT_BITS
+def _released(ring: Ring, sender: Channel, columns: int) -> Share:
+    share = sender.receive(Released).shares
+    sender.require(share.shape == (2, columns) and ring.contains(share), "released malformed shares")
+    return share
+
+
+def _joined(ring: Ring, one: Share, other: Share) -> NDArray[np.float64]:
+    return ring.to_float(ring.add(one, other)) / 2.0**WEIGHT_BITS
 
 
 def _refuse_clear(party: Party, scheme: Scheme) -> None:
