@@ -39,6 +39,10 @@ Json = Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write 
 At = Annotated[
     Path | None, typer.Option("--at", metavar="FOLDER", help="The operator's folder [default: in $SYNERGOS_HOME].")
 ]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FOLDER", help="Keep each party's model part, report and scores in this folder."),
+]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The worker's folder.")]
 
 
@@ -60,15 +64,20 @@ def check(job_file: JobFile) -> None:
 
 
 @app.command()
-def simulate(job_file: JobFile, json: Json = None) -> None:
+def simulate(job_file: JobFile, json: Json = None, out: Out = None) -> None:
     """Run a job with all parties in this process."""
     from engine import simulate as simulation
+    from node import folders
     from node.show import Bars
 
     job = _load(job_file)
     _writable(json)
     with Bars(_console()) as bars:
-        figures, _ = simulation.simulate(job, lambda s: bars.step(s.party, s.stage, s.done, s.total, s.figures))
+        figures, parts = simulation.simulate(job, lambda s: bars.step(s.party, s.stage, s.done, s.total, s.figures))
+    if out is not None:
+        for name, part in parts.items():
+            for file, content in part.files.items():
+                folders.write(out / name / file, content)
     _show(job, figures, json)
 
 
@@ -77,6 +86,7 @@ def submit(
     job_file: JobFile,
     at: At = None,
     json: Json = None,
+    out: Out = None,
     wait: Annotated[bool, typer.Option(help="Follow the run to its end.")] = True,
     local: Annotated[
         bool,
@@ -86,8 +96,10 @@ def submit(
     """Submit a job to the coordinator; its files are names of data sets that the workers have registered."""
     _writable(json)
     if local:
-        _run_locally(_load(job_file), json)
+        _run_locally(_load(job_file), json, out)
         return
+    if out is not None:
+        raise Misuse("--out goes with --local; otherwise each worker keeps its own part, in runs/ of its folder")
     job = _load(job_file, files=False)
     with _operator(at) as operator:
         run = operator.submit(job)
@@ -248,14 +260,14 @@ def demo_command(
     _writable(json)
     with demo.own(*given) if all(given) else demo.german_credit() as job:  # type: ignore[arg-type]
         print(f"A coordinator and the workers of {' and '.join(job.order)}, each a process, over gRPC with mutual TLS.")
-        _run_locally(job, json)
+        _run_locally(job, json, None)
 
 
-def _run_locally(job: Job, json: Path | None) -> None:
+def _run_locally(job: Job, json: Path | None, out: Path | None) -> None:
     from node.local import run_job
 
     with _follower() as see:
-        figures = run_job(job, see)
+        figures = run_job(job, see, out)
     _show(job, figures, json)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,8 +23,12 @@ _PATIENCE = 60.0  # seconds for a process to say that it is ready
 _GRACE = 5.0
 
 
-def run_job(job: Job, see: Callable[[Event], None]) -> dict[str, Any]:
+def run_job(job: Job, see: Callable[[Event], None], keep: Path | None = None) -> dict[str, Any]:
     """Run a job on nodes of its own on this machine; return its figures, the pooled baseline among them if asked for.
+
+    Args:
+        see: called with each event of the run.
+        keep: a folder for what each party's worker kept of the run: its model part, its report, its scores.
 
     Raises:
         Misuse: before anything starts, with everything that is wrong with the job or the files.
@@ -32,16 +37,18 @@ def run_job(job: Job, see: Callable[[Event], None]) -> dict[str, Any]:
     from engine import simulate
 
     tables = simulate.check(job)
-    with (
-        tempfile.TemporaryDirectory(prefix="synergos-") as folder,
-        LocalFederation(Path(folder) / "federation", job.order) as federation,
-        federation.operator() as operator,
-    ):
-        for name, data in job.parties.items():
-            federation.register(name, data.sources())
-        run = operator.submit(job.with_named_sources())
-        operator.follow(run, see)
-        figures = operator.results(run)
+    with tempfile.TemporaryDirectory(prefix="synergos-") as folder:
+        with (
+            LocalFederation(Path(folder) / "federation", job.order) as federation,
+            federation.operator() as operator,
+        ):
+            for name, data in job.parties.items():
+                federation.register(name, data.sources())
+            run = operator.submit(job.with_named_sources())
+            operator.follow(run, see)
+            figures = operator.results(run)
+        for name in job.order if keep is not None else ():  # now that the workers have ended, all is in its place
+            shutil.copytree(federation.folder(name) / "runs" / run, keep / name, dirs_exist_ok=True)
     if job.evaluate.baseline:
         figures["baseline"]["pooled"] = simulate.pooled(job, tables)
     return figures

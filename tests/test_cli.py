@@ -303,3 +303,21 @@ def test_the_demo_trains_on_files_of_ones_own(cli: Cli, tmp_path: Path) -> None:
     said = cli("demo", *files, "--id", "client", "--label", "y", "--json", tmp_path / "own.json")
     assert said.code == 0, said.err
     assert json.loads((tmp_path / "own.json").read_text())["rows"]["aligned"] == 300
+
+
+@pytest.mark.parametrize("where", ["simulate", "submit"])
+def test_predictions_are_kept_where_asked(where: str, cli: Cli, tmp_path: Path) -> None:
+    whole = tables()
+    new = whole["bank"].drop(columns="y")[150:160]
+    new.to_csv(tmp_path / "new_bank.csv", index=False)
+    whole["telco"][:200].to_csv(tmp_path / "new_telco.csv", index=False)
+    job = JOB.replace('label = "y"', 'label = "y"\npredict = "new_bank.csv"')
+    job = job.replace("[align]", 'predict = "new_telco.csv"\n[align]')
+    said = cli(where, write(tmp_path, job), *(["--local"] if where == "submit" else []), "--out", tmp_path / "kept")
+    assert said.code == 0, said.err
+    scores = pd.read_csv(tmp_path / "kept" / "bank" / "scores.csv")
+    assert sorted(scores["client"]) == sorted(new["client"])
+    assert scores["score"].between(0, 1).all()
+    kept = {path.relative_to(tmp_path / "kept").as_posix() for path in (tmp_path / "kept").rglob("*.json")}
+    assert {"bank/model.json", "bank/report.json", "telco/model.json", "telco/report.json"} <= kept
+    assert not (tmp_path / "kept" / "telco" / "scores.csv").exists(), "only the label holder learns scores"
