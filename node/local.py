@@ -47,8 +47,9 @@ def run_job(job: Job, see: Callable[[Event], None], keep: Path | None = None) ->
             run = operator.submit(job.with_named_sources())
             operator.follow(run, see)
             figures = operator.results(run)
-        for name in job.order if keep is not None else ():  # now that the workers have ended, all is in its place
-            shutil.copytree(federation.folder(name) / "runs" / run, keep / name, dirs_exist_ok=True)
+        if keep is not None:  # now that the workers have ended, all is in its place
+            for name in job.order:
+                shutil.copytree(federation.folder(name) / "runs" / run, keep / name, dirs_exist_ok=True)
     if job.evaluate.baseline:
         figures["baseline"]["pooled"] = simulate.pooled(job, tables)
     return figures
