@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.data.nearest import suggestion
 from engine.errors import Misuse
 from engine.randomness import random_bytes
 from engine.runtime.policy import Policy, load_policy
@@ -96,10 +95,9 @@ class WorkerFolder:
             Misuse: there is no such data set.
         """
         sets = self.data()
-        if name in sets:
-            return sets[name]
-        none = "none is registered: `synergos data add` does so"
-        raise Misuse(f"{self.organisation} has no data set {name!r}; {suggestion(name, sets) if sets else none}")
+        if name not in sets:  # others read this: it names nothing else that is registered
+            raise Misuse(f"{self.organisation} has no data set {name!r}; `synergos data list` there shows what it has")
+        return sets[name]
 
     def register(self, sets: Mapping[str, str]) -> None:
         """Register data sets, or let their names stand for other files from now on."""
