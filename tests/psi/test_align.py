@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from engine.errors import LinkLost, Misuse, PeerFault, Refused
-from engine.kernels import group
+from engine.kernels import group, tiers
 from engine.psi import session
 from engine.psi.align import MESSAGES, Confirmation, align
 from engine.psi.ecdh import OrderedTags, Positions
@@ -43,6 +44,30 @@ def test_two_parties_find_the_set_intersection(aligned: Aligned, n: int, overlap
     start = {"all": 0, "one": n - 1, "part": n // 2}[overlap]
     a, b = range(n), range(start, start + n)
     check(aligned(shuffled(a), shuffled(b, 1)), set(a) & set(b))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parties", [2, 3])
+def test_a_hundred_thousand_rows_in_several_chunks(aligned: Aligned, parties: int) -> None:
+    sets = [range(100_000), range(50_000, 150_000), range(70_000, 170_000)][:parties]
+    check(aligned(*(shuffled(s, i) for i, s in enumerate(sets))), set.intersection(*map(set, sets)))
+
+
+@pytest.mark.parametrize("links", ["in memory"], indirect=True)
+@pytest.mark.parametrize("parties", [2, 3])
+def test_parties_on_different_tiers_of_kernels_find_each_other(
+    aligned: Aligned, parties: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"role bank": "portable", "role telco": tiers.tier(), "role shop": "reference"}
+    used = set()
+
+    def tier() -> str:
+        used.add(own[threading.current_thread().name])
+        return own[threading.current_thread().name]
+
+    monkeypatch.setattr(tiers, "tier", tier)
+    check(aligned(*[range(20), range(10, 30), range(5, 18)][:parties]), set(range(10, 20 if parties == 2 else 18)))
+    assert used == set(list(own.values())[:parties])
 
 
 @pytest.mark.parametrize(("n", "m"), [(1, 1000), (1000, 1), (3, 40)])
