@@ -72,6 +72,11 @@ def put(words, index, word):
     raise NotImplementedError
 
 
+def opaque(mask):
+    """Return the mask so that the compiler knows nothing of it: else it may make a choice a branch on a secret."""
+    raise NotImplementedError
+
+
 # What follows is common to the tiers.
 
 
@@ -113,6 +118,7 @@ def squared(a):
 @inlined
 def choose(mask, a, b):
     """Return a where the mask is set, else b; both of the same form."""
+    mask = opaque(mask)
     return (
         b[0] ^ ((a[0] ^ b[0]) & mask),
         b[1] ^ ((a[1] ^ b[1]) & mask),

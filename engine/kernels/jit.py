@@ -132,6 +132,16 @@ def multiply_high(typing: Any, a: Any, b: Any) -> tuple[Any, Callable[..., Any]]
     return types.uint64(types.uint64, types.uint64), generate
 
 
+def hidden(constraint: str) -> Callable[..., Any]:
+    """Return a generator of code that gives its argument back without the compiler's knowing that it is the same."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = arguments[0].type
+        return builder.asm(ir.FunctionType(kind, [kind]), "", f"={constraint},0", arguments, side_effect=False)
+
+    return generate
+
+
 @helper
 def scratch(count):  # type: ignore[no-untyped-def]
     """Return working memory of `count` words that starts a cache line: a vector across two lines costs twice."""

@@ -21,6 +21,7 @@ from engine.kernels.field import (
     get,
     inverse,
     minus,
+    opaque,
     plus,
     product,
     put,
@@ -28,11 +29,11 @@ from engine.kernels.field import (
     unpack,
     zero_mask,
 )
-from engine.kernels.jit import helper, scratch
+from engine.kernels.jit import helper, inlined, scratch
 from engine.kernels.ristretto import STATE, decode_pair, encode, encode_state, one_way, put_state
 
 U = np.uint64
-_0, _1, _8, _15, _63, FULL = U(0), U(1), U(8), U(15), U(63), U(2**64 - 1)
+_0, _1, _4, _8, _15, _60, _63, FULL = U(0), U(1), U(4), U(8), U(15), U(60), U(63), U(2**64 - 1)
 BLOCK = 64
 WINDOWS = 64
 
@@ -233,12 +234,20 @@ def shifted(words):
     return a, b, c, words[3] + eights + carry_c
 
 
+@inlined
+def after_digit(words):
+    """Shift a number of four words down by a radix-16 digit; no word is picked by number, which would take a branch."""
+    a, b, c, d = words
+    return a >> _4 | b << _60, b >> _4 | c << _60, c >> _4 | d << _60, d >> _4
+
+
 @helper
 def base_multiple(words, table, like):
     one, zero = element(ONE, like), element(ZERO, like)
     x, y, z, t = zero, one, one, zero
     for i in range(WINDOWS):
-        digit = (words[i // 16] >> U(4 * (i % 16)) & _15) - _8
+        digit = (words[0] & _15) - _8
+        words = after_digit(words)
         sign = _0 - (digit >> _63)
         y_plus_x, y_minus_x, twice_dxy = base_entry(table, i, (digit ^ sign) - sign, like)
         a = product(carry(minus(y, x)), choose(sign, y_plus_x, y_minus_x))
@@ -260,7 +269,7 @@ def base_entry(table, i, size, like):
     c0, c1, c2, c3 = zero, zero, zero, zero
     for j in range(8):
         miss = size ^ U(j + 1)
-        mask = ((miss | (_0 - miss)) >> _63) - _1
+        mask = opaque(((miss | (_0 - miss)) >> _63) - _1)
         entry = table[i, j]
         a0, a1 = a0 ^ ((a0 ^ entry[0]) & mask), a1 ^ ((a1 ^ entry[1]) & mask)
         a2, a3 = a2 ^ ((a2 ^ entry[2]) & mask), a3 ^ ((a3 ^ entry[3]) & mask)

@@ -13,7 +13,7 @@ from numba.core import types
 from numba.extending import intrinsic, overload
 
 from engine.kernels import field
-from engine.kernels.jit import helper
+from engine.kernels.jit import helper, hidden
 
 U = np.uint64
 ELEMENT = types.UniTuple(types.uint64, 5)
@@ -202,3 +202,13 @@ def put(words, index, word):
         words[index] = word
 
     return write
+
+
+@intrinsic
+def _opaque(typing, mask):
+    return types.uint64(types.uint64), hidden("r")
+
+
+@overload(field.opaque)
+def opaque(mask):
+    return (lambda mask: _opaque(mask)) if mask == types.uint64 else None

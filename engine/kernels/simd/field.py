@@ -18,7 +18,7 @@ from numba.extending import intrinsic, overload
 
 from engine.kernels import field
 from engine.kernels.constants import P
-from engine.kernels.jit import helper
+from engine.kernels.jit import helper, hidden
 from engine.kernels.simd.vector import broadcast, constant, fused, load, store, u64x8
 
 U = np.uint64
@@ -211,3 +211,13 @@ def get(words, index, like):
 @overload(field.put)
 def put(words, index, word):
     return (lambda words, index, word: store(words, 8 * index, word)) if word == u64x8 else None
+
+
+@intrinsic
+def _opaque(typing, mask):
+    return u64x8(u64x8), hidden("v")
+
+
+@overload(field.opaque)
+def opaque(mask):
+    return (lambda mask: _opaque(mask)) if mask == u64x8 else None
