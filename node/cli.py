@@ -1,12 +1,13 @@
 """The command `synergos`. Each command parses, calls one function, and prints; what it needs is imported only then.
 
-Exit codes: 0 well; 1 a run failed, was refused or cancelled; 2 something must be changed first, and the sentence on
-standard error says what; 130 interrupted.
+Exit codes: 0 well; 1 a run or a peer failed, or the run was cancelled; 2 something must be changed first, and the
+sentence on standard error says what; 130 interrupted, and what was running has ended.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from engine.errors import EngineError, Misuse, Refused
 
@@ -24,7 +26,26 @@ if TYPE_CHECKING:
     from node.control import Event
     from node.operator import Operator
 
+
+class Commands(TyperGroup):
+    """The commands of one level; the engine's errors and interruptions become a sentence and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EngineError as error:
+            raise _said(str(error), 2 if isinstance(error, (Misuse, Refused)) else 1) from None
+        except KeyboardInterrupt:
+            raise _said("interrupted", 130) from None
+
+
+def _said(sentence: str, code: int) -> typer.Exit:
+    print(sentence, file=sys.stderr)
+    return typer.Exit(code)
+
+
 app = typer.Typer(
+    cls=Commands,
     help="One model from the data of several organisations, none of which shows the others a row.",
     no_args_is_help=True,
     add_completion=False,
@@ -117,6 +138,7 @@ def status(run: Annotated[str, typer.Argument(metavar="[RUN]")] = "", at: At = N
     """Show the workers and runs, or one run."""
     from node import show
 
+    _writable(json)
     with _operator(at) as operator:
         answer = operator.status(run)
         _write(json, answer)
@@ -140,6 +162,7 @@ def ledger(run: str, at: At = None, json: Json = None) -> None:
     """Show what each party of a finished run sent, how it was protected, and who received it."""
     from node import show
 
+    _writable(json)
     with _operator(at) as operator:
         entries = operator.ledger(run)
     _write(json, entries)
@@ -156,14 +179,14 @@ def cancel(run: str, at: At = None) -> None:
 
 @app.command()
 def init(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder [default: $SYNERGOS_HOME].")] = Path(),
+    directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="A new folder, else $SYNERGOS_HOME.")] = None,
     worker: Annotated[list[str], typer.Option(help="An organisation; once for each.")] = [],  # noqa: B006 (typer's way)
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the coordinator listens.")] = "127.0.0.1:7443",
 ) -> None:
     """Make the folders of a federation: certificates, identities, settings. Each worker's moves to its organisation."""
     from node import folders
 
-    target = folders.init(directory if directory != Path() else _home(), worker, address=listen)
+    target = folders.init(directory or _home(), worker, address=listen)
     print(f"{target} holds a federation of {', '.join(worker)}. Start, each where it belongs:")
     print(f"  synergos coordinator {target / 'coordinator'}")
     for name in worker:
@@ -180,7 +203,7 @@ def coordinator(
     from node.coordinator import serve
     from node.process import run
 
-    raise typer.Exit(run(lambda: serve(str(folder), listen, lambda address: print(f"listening on {address}"))))
+    raise typer.Exit(run(lambda: serve(str(folder), listen, lambda address: _now(f"listening on {address}"))))
 
 
 @app.command()
@@ -189,7 +212,7 @@ def worker(folder: Folder, coordinator: Annotated[str | None, typer.Option(metav
     from node.process import run
     from node.worker import serve
 
-    raise typer.Exit(run(lambda: serve(str(folder), coordinator, print)))
+    raise typer.Exit(run(lambda: serve(str(folder), coordinator, _now)))
 
 
 @data.command("add")
@@ -272,24 +295,14 @@ def _run_locally(job: Job, json: Path | None, out: Path | None) -> None:
 
 
 def main() -> None:
-    """Run the command; the engine's errors become a sentence and an exit code."""
-    code = 0
-    try:
-        app()
-    except EngineError as error:
-        print(error, file=sys.stderr)
-        code = 2 if isinstance(error, (Misuse, Refused)) else 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = 130
-    except Exception as error:
-        from node.operator import Unfinished
+    """Run the command; being asked to end is an interruption like Ctrl-C, so nothing is left behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app()
 
-        if not isinstance(error, Unfinished):
-            raise
-        print(error.why, file=sys.stderr)
-        code = 2 if error.state == "refused" else 1
-    sys.exit(code)
+
+def _now(line: str) -> None:
+    """Print a line that whoever reads a pipe sees at once."""
+    print(line, flush=True)
 
 
 def _load(file: Path, *, files: bool = True) -> Job:
@@ -324,7 +337,8 @@ def _console() -> Console:
 
 @contextmanager
 def _follower() -> Iterator[Callable[[Event], None]]:
-    """Give a function that shows a run's events."""
+    """Give a function that shows a run's events; a run that ends otherwise than well ends the command."""
+    from node.operator import Unfinished
     from node.show import Bars
 
     with Bars(_console()) as bars:
@@ -338,7 +352,10 @@ def _follower() -> Iterator[Callable[[Event], None]]:
             elif event.kind == "alert":
                 bars.say(body["what"])
 
-        yield show
+        try:
+            yield show
+        except Unfinished as ended:
+            raise _said(ended.why, 2 if ended.state == "refused" else 1) from None
 
 
 def _show(job: Job, figures: dict[str, Any], json: Path | None) -> None:
@@ -361,8 +378,12 @@ def _write(path: Path | None, value: object) -> None:
     import json
 
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False))
-    partial.replace(path)
+    try:
+        partial.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise Misuse(f"{path} cannot be written: {error.strerror}") from None
 
 
 if __name__ == "__main__":

@@ -136,8 +136,10 @@ class LocalFederation:
         assert process.stdout is not None
         late = threading.Timer(_PATIENCE, process.kill)
         late.start()
-        line = process.stdout.readline().decode().strip()
-        late.cancel()
+        try:
+            line = process.stdout.readline().decode().strip()
+        finally:
+            late.cancel()  # also when interrupted: this process would wait for its timer
         if line:
             return line
         code = process.wait()

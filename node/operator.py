@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 import grpc
 
-from engine.errors import LinkLost, Misuse
+from engine.errors import EngineError, LinkLost, Misuse
 from engine.jobfile import Job
 from node import control, dial
 from node.folders import OperatorFolder
 from node.manifest import COORDINATOR
 
 _PATIENCE = 30.0  # seconds for an answer
+_PULSE = 5.0  # seconds of silence until the connection is probed, and as many to answer: `watch` may wait for hours
 
 
 class Unfinished(Exception):
@@ -37,7 +39,8 @@ class Operator:
 
     def __init__(self, folder: OperatorFolder, address: str | None = None) -> None:
         self._address, self._tls = address or folder.coordinator, folder.tls()
-        options = dial.options(self._address)
+        pulse = tuple((f"grpc.keepalive_{what}_ms", round(1000 * _PULSE)) for what in ("time", "timeout"))
+        options = (*dial.options(self._address), *pulse)
         self._channel = grpc.secure_channel(self._address, dial.credentials(self._tls), options)
 
     def __enter__(self) -> Operator:
@@ -91,7 +94,8 @@ class Operator:
                 see(event)
                 last = event.body if event.kind == "state" else last
         except KeyboardInterrupt:
-            self.cancel(run)
+            with suppress(EngineError):  # the run may be over, or the coordinator gone; the interruption is what counts
+                self.cancel(run)
             raise
         if last["state"] != "finished":
             raise Unfinished(run, last["state"], last["why"])

@@ -73,6 +73,7 @@ def report(console: Console, figures: Mapping[str, Any], holder: str, learns: Se
         f"rows: {own}; {rows['aligned']:,} in common ({parts})",
         f"training: {model['ended']}; weights are {model['weights']}",
         "seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()),
+        "sent: " + ", ".join(f"{pair.replace('>', ' to ')} {size(count)}" for pair, count in figures["bytes"].items()),
     ):
         console.print(line, highlight=False, markup=False)
     ledger(console, figures["ledger"])
