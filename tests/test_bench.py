@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from bench import __main__ as command
 from bench import contest as contests
-from bench import he, kernels, peers, psi, transport, vertical
+from bench import he, kernels, peers, psi, table, transport, vertical
 from bench.contest import Contest
 from bench.peers import Elsewhere, Peer, Unavailable
 from engine.vertical import LogisticRegression
@@ -165,3 +166,17 @@ def test_unknown_environments_of_peers_are_refused(capsys):
 
     assert install.main(["nonsuch"]) == 2
     assert "use crypto, sodium" in capsys.readouterr().err
+
+
+def test_the_readme_shows_the_newest_reports():
+    text = table.README.read_text()
+    assert table.written(text, table.newest(table.HERE / "results")) == text
+
+
+def test_a_table_has_a_line_for_each_case_and_names_every_peer():
+    rows = [asdict(row) for row in contest(Fake(2, 2), Fake(4, 4), Fake()).run(2)]
+    report = {"suite": "none", "date": "2026-01-02T03:04", "commit": "abc", "machine": "one", "cores": 2, "load": 0.5}
+    made = table.tables([{**report, "rows": rows}]).splitlines()
+    assert made[0] == "**none** (2026-01-02, abc, one, 2 cores, load 0.5)"
+    assert made[-2] == "| work | 1 | 2 s | fake 1.0: 4 (2)<br>fake 1.0: not here | 0.1235 |"
+    assert made[-1] == "| work bytes | 1 | 7 MB |  |  |"
