@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from hypothesis import HealthCheck, settings
 
 from engine.randomness import random_bytes
 from engine.runtime.local import Network, run
@@ -31,6 +32,10 @@ Roles = Mapping[str, Role]
 Play = Callable[..., dict[str, Any]]
 MEMORY, GRPC = "in memory", "over gRPC"
 FEDERATION = "tests"
+
+# A busy machine is slow, and no property here is about time.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(params=[MEMORY, GRPC])
