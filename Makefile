@@ -25,7 +25,7 @@ check: $(READY)
 	for tier in $(TIERS); do ENGINE_KERNELS=$$tier $(BIN)/python -m pytest -q -m "not slow" tests/kernels tests/psi || exit 1; done
 
 bench: $(READY)
-	for suite in kernels psi he vertical; do $(BIN)/python -m bench $$suite || exit 1; done
+	for suite in kernels he psi vertical transport; do $(BIN)/python -m bench $$suite || exit 1; done
 
 bench-peers: $(READY)
 	$(BIN)/python -m bench.peers
