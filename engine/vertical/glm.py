@@ -32,6 +32,7 @@ FORMAT = "synergos logistic regression part 1"
 _MOMENTUM_BITS = 10
 _REACH_BITS = 26  # finer than the rest: one row among millions must show in the sum
 _STEP_DIGITS = 10
+_LEAST_WATCHED = 50  # rows whose mean loss may be shown, besides the training rows: of fewer it would tell labels
 _OFF_MODE = 50  # rows off its most frequent value that a column needs before its weight may be released
 
 
@@ -76,7 +77,8 @@ class LogisticRegression:
         Args:
             X: own features of the aligned training rows, float64 (n, f); f = 0 is allowed at the label holder.
             y: labels 0 or 1, float64 (n,), at the label holder; None elsewhere.
-            monitor: features and labels of further aligned rows whose loss is shown while training.
+            monitor: features and labels of further aligned rows whose loss is shown while training, if there are 50
+                or more; else that of the training rows is.
 
         Raises:
             Misuse: shapes or values that cannot be trained on.
@@ -88,10 +90,11 @@ class LogisticRegression:
         rows = {"train": np.arange(len(X))}
         if self.early_stopping:
             held = np.random.default_rng(self.seed).random(len(X)) < self.validation_fraction
+            _check_watched(int(held.sum()))
             rows = {"train": np.flatnonzero(~held), "monitor": np.flatnonzero(held)}
         values = {part: X[index] for part, index in rows.items()}
         labels = {part: y[index] for part, index in rows.items()} if y is not None else {}
-        if monitor is not None and not self.early_stopping:
+        if monitor is not None and not self.early_stopping and len(monitor[0]) >= _LEAST_WATCHED:
             values["monitor"] = monitor[0]
             labels |= {"monitor": monitor[1]} if monitor[1] is not None else {}
         whitening = Whitening.fit(values["train"])
@@ -288,6 +291,14 @@ def _check_inputs(name: str, X: Floats, y: Floats | None, leader: bool) -> None:
         raise Misuse(f"{name} needs one label, 0 or 1, per row, and both of them among the training rows")
     if not leader and X.shape[1] == 0:
         raise Misuse(f"{name} brings no feature column: only the label holder may do without")
+
+
+def _check_watched(rows: int) -> None:
+    if rows < _LEAST_WATCHED:
+        raise Misuse(
+            f"early_stopping would show the mean loss of {rows} held-out rows, which could tell their labels: hold out "
+            f"{_LEAST_WATCHED} or more (a larger validation_fraction, more rows), or train without it"
+        )
 
 
 def _columns(values: Floats, whitening: Whitening, leader: bool) -> NDArray[np.int16]:

@@ -114,7 +114,7 @@ def test_training_stays_finite_with_scores_beyond_the_series(
     """Even where nothing stops it, the link is bounded: no loss, no weight becomes infinite or not a number."""
     monkeypatch.setattr(glm, "REACH_LIMIT", np.inf)
     data = joint(rows=400, columns=(2, 2), strength=50.0)
-    parts = play(dict.fromkeys(data.names, fit(data, max_iter=300, check_every=50, l2=0.0)), MESSAGES)
+    parts = play(dict.fromkeys(data.names, fit(data, max_iter=120, check_every=30, l2=0.0)), MESSAGES)
     z = play({n: lambda p: parts[p.name].decision_function(p, data.of(p.name)) for n in data.names}, MESSAGES)["bank"]
     assert np.abs(z).max() > 20
     assert np.isfinite(z).all()
@@ -167,6 +167,23 @@ def test_nothing_is_opened_while_training_but_one_scalar_at_a_time(tapped: Any, 
     data = joint(rows=300)
     seen = recorded(tapped, data.names, fit(data), shared.Opening, shared.ScoreShares)
     assert [m.share.shape for *_, m in seen] == [(2, 1)] * (3 * 2 * 2)  # looks, scalars a look, directions
+
+
+def test_no_loss_of_a_few_rows_is_shown(play: Any, joint: Any) -> None:
+    """The helper sees the loss too; of one row it would be that row's label."""
+    data, more = joint(rows=300), joint(rows=50, seed=3)
+    for rows, watched in ((50, "monitor"), (49, "train"), (1, "train")):
+
+        def role(party: Party, rows: int = rows) -> Any:
+            labels = more.label(party.name)
+            monitor = (more.of(party.name)[:rows], None if labels is None else labels[:rows])
+            estimator = LogisticRegression(scheme="clear", max_iter=1)
+            return estimator.fit(party, data.of(party.name), data.label(party.name), monitor=monitor)
+
+        parts = play(dict.fromkeys(data.names, role), MESSAGES)
+        assert {part.course.measured_on for part in parts.values()} == {watched}
+    with pytest.raises(Misuse, match="held-out rows, which could tell their labels: hold out 50 or more"):
+        play(dict.fromkeys(data.names, fit(data, early_stopping=True)), MESSAGES)
 
 
 def test_a_further_feature_holder_gets_no_seed_and_nothing_unsealed(tapped: Any, joint: Any) -> None:
