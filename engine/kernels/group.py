@@ -2,8 +2,8 @@
 
 Elements are rows of uint8 arrays of shape (n, 32). A scalar of a batch is a Python int (taken modulo the order) or 32
 little-endian bytes. Kernels run in the tier of this process, on all cores for large batches, with identical results in
-each tier. They take time that depends on sizes and on the DST's length only: scalars, messages and elements are
-secrets.
+each tier. Scalars, messages and elements are secrets: time depends on sizes, on the DST's length and on which rows are
+valid, as far as the caveats of README.md go.
 """
 
 from __future__ import annotations
