@@ -82,7 +82,7 @@ def test_a_side_that_has_had_its_time_is_not_asked_again(monkeypatch):
     [
         (lambda: psi.contest(20), {"ecdh", "ecdh bytes"}),
         (
-            lambda: he.contest(5, 3),
+            lambda: he.contest(5, 3, {**he.PRODUCT, **he.VALUES}),
             {"rlwe dot", "rlwe round trip", "rlwe round trip bytes", "rlwe encrypt", "rlwe decrypt"},
         ),
         (lambda: kernels.elements("reference", 2), {"multiply reference", "hash_and_multiply reference"}),
@@ -106,7 +106,12 @@ def test_every_suite_measures_ours_and_names_the_peers(made, cases):
 
 
 def test_peers_are_named_by_the_version_that_is_pinned():
-    listed = [*kernels.PEERS, *psi.contest(2).peers, *he.contest(2, 2).peers, *transport.contest(1, 1).peers]
+    listed = [
+        *kernels.PEERS,
+        *psi.contest(2).peers,
+        *he.contest(2, 2, he.PRODUCT).peers,
+        *transport.contest(1, 1).peers,
+    ]
     for peer in listed:
         assert isinstance(peer, Peer)
         assert any(pin.split("==")[1] in peer.name for pin in peers.PINS[peer.environment])
