@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from engine.he.encoding import SLOTS, Layout, layout
 from engine.runtime.party import Party
 from engine.vertical.glm import MESSAGES, GlmPart, LogisticRegression
 
+README = Path(__file__).parents[2] / "engine" / "vertical" / "README.md"
 ENCRYPTION, ANSWER = 196_672, 131_072
 LINK_TERMS, REACH_TERMS, LOSS_TERMS = 10, 16, 11
 ROWS, ITERATIONS, LOOKS = 9000, 2, 1
@@ -68,6 +71,13 @@ def train(play: Any, data: Any, **options: Any) -> dict[str, tuple[GlmPart, Any]
     return dict(play(dict.fromkeys(data.names, role), MESSAGES))
 
 
+def test_readme_blocks_run() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, str(README), "exec"), {})
+
+
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, int]]:
     """Return a function that gives the operations of all scheme objects made since."""
@@ -105,6 +115,19 @@ def test_bytes_are_the_formulas_of_the_readme(play: Any, joint: Any, counted: An
     rest = sum(sent.values()) - sum(stated.values())
     assert 0 < rest < 600_000 * len(columns)  # set-up: sizes and two keys, to each peer
     assert counted() == operations(with_intercept, ROWS, ITERATIONS, LOOKS)
+
+
+@pytest.mark.parametrize("columns", [(3, 4), (2, 3, 2)])
+def test_prediction_on_shares_costs_what_the_readme_says(play: Any, joint: Any, counted: Any, columns: Any) -> None:
+    data = joint(rows=ROWS, columns=columns)
+    parts = {name: part for name, (part, _) in train(play, data, scheme="clear", release="none").items()}
+    before = counted()
+    play({n: lambda p: parts[p.name].decision_function(p, data.of(p.name)) for n in data.names}, MESSAGES)
+    pairs = asked([columns[0] + 1, *columns[1:]], ROWS)
+    r, c = sum(at.row_tiles for at in pairs), sum(at.column_tiles for at in pairs)
+    rc = sum(at.row_tiles * at.column_tiles for at in pairs)
+    stated = {"encryptions": 2 * c, "products": 2 * rc, "outputs": 2 * r, "decryptions": 2 * r}
+    assert {name: count - before[name] for name, count in counted().items()} == stated
 
 
 @pytest.mark.parametrize("columns", [(3, 4), (2, 3, 2)])
