@@ -86,7 +86,11 @@ class Coordinator:
             self._database.close()
 
     def _listening(self) -> tuple[grpc.aio.Server, str]:
-        options = (*wire.MESSAGE_OPTIONS, ("grpc.so_reuseport", 0))  # two coordinators never share a port
+        options = (
+            *wire.MESSAGE_OPTIONS,
+            ("grpc.so_reuseport", 0),  # two coordinators never share a port
+            ("grpc.http2.min_ping_interval_without_data_ms", 1000),  # operators who watch probe the connection
+        )
         server = grpc.aio.server(options=options)
         server.add_generic_rpc_handlers((self._relay.handler(), self._control(), self._operator()))
         tls = self._folder.tls()

@@ -17,6 +17,7 @@ from node.manifest import COORDINATOR
 
 _PATIENCE = 30.0  # seconds for an answer
 _PULSE = 5.0  # seconds of silence until the connection is probed, and as many to answer: `watch` may wait for hours
+_PROBES = ("keepalive_time", "keepalive_timeout", "http2.ping_timeout")
 
 
 class Unfinished(Exception):
@@ -39,8 +40,11 @@ class Operator:
 
     def __init__(self, folder: OperatorFolder, address: str | None = None) -> None:
         self._address, self._tls = address or folder.coordinator, folder.tls()
-        pulse = tuple((f"grpc.keepalive_{what}_ms", round(1000 * _PULSE)) for what in ("time", "timeout"))
-        options = (*dial.options(self._address), *pulse)
+        options = (
+            *dial.options(self._address),
+            *((f"grpc.{name}_ms", round(1000 * _PULSE)) for name in _PROBES),
+            ("grpc.http2.max_pings_without_data", 0),  # as many as it takes: who watches sends nothing else
+        )
         self._channel = grpc.secure_channel(self._address, dial.credentials(self._tls), options)
 
     def __enter__(self) -> Operator:
