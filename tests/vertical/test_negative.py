@@ -334,6 +334,22 @@ def test_messages_that_no_party_can_send_name_the_peer(
     assert fault.value.peer == cheat
 
 
+@pytest.mark.parametrize("harm", BAD_SHARES)
+def test_malformed_shares_of_scores_name_the_helper(tapped: Any, joint: Any, harm: str) -> None:
+    data = joint(rows=100)
+
+    def meddle(sender: str, _: str, frame: bytes) -> bytes:
+        if not of(shared.ScoreShares, frame):
+            return frame
+        spoilt = BAD_SHARES[harm](decode(shared.ScoreShares, frame, sender).shares)
+        return b"".join(encode(shared.ScoreShares(spoilt)))
+
+    parts = tapped(data.names, MESSAGES, fit(data, release="none"), lambda *frame: frame[2])
+    with pytest.raises(PeerFault, match="malformed shares of scores") as fault:
+        tapped(data.names, MESSAGES, lambda p: parts[p.name].decision_function(p, data.of(p.name)), meddle)
+    assert fault.value.peer == "telco"
+
+
 # Scores from weights that their owners know.
 
 
