@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # idle threads spin, and would count
     from engine.kernels import tiers
 
+    print("compiling the kernels that are not in the cache", file=sys.stderr, flush=True)
     tiers.warmup()
     table = sys.stdout.isatty()
     rows: list[Row] = []
