@@ -60,18 +60,18 @@ def diagnosis(address: str, tls: Tls) -> EngineError | None:
 
 
 def _attempt(address: str, tls: Tls) -> EngineError | None:
-    try:
-        with socket.create_connection(split_address(address), _PATIENCE) as plain:
-            return _greeting(plain, address, tls)
-    except OSError:
-        return LinkLost(COORDINATOR, f"nothing answers at {address}; is it running, and is that its address?")
-
-
-def _greeting(plain: socket.socket, address: str, tls: Tls) -> EngineError | None:
     context = ssl.create_default_context(cadata=tls.root.decode())
     context.set_alpn_protocols(["h2"])
     with _on_disk(tls) as file:
         context.load_cert_chain(file)
+    try:
+        with socket.create_connection(split_address(address), _PATIENCE) as plain:
+            return _greeting(plain, context, address)
+    except OSError:
+        return LinkLost(COORDINATOR, f"nothing answers at {address}; is it running, and is that its address?")
+
+
+def _greeting(plain: socket.socket, context: ssl.SSLContext, address: str) -> EngineError | None:
     try:
         with context.wrap_socket(plain, server_hostname=SERVER_NAME) as secured:
             # In TLS 1.3 the server judges the client's certificate only now, and greets or hangs up.
@@ -85,6 +85,8 @@ def _greeting(plain: socket.socket, address: str, tls: Tls) -> EngineError | Non
         if "ALERT" in (error.reason or ""):
             return _unaccepted(address)
         return Misuse(f"what answers at {address} is no coordinator: it speaks no TLS")
+    except TimeoutError:
+        return LinkLost(COORDINATOR, f"what listens at {address} stands still")
     except OSError:
         return LinkLost(COORDINATOR, f"{address} closed the connection without a word")
 

@@ -224,21 +224,25 @@ def test_a_process_that_stands_still_is_as_good_as_dead(scene: Scene, target: st
     scene.check_nothing_is_left()
 
 
-def test_a_coordinator_that_stands_still_keeps_nobody_waiting(scene: Scene) -> None:
+def test_a_coordinator_that_stands_still_keeps_nobody_waiting(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.operator._PULSE", 1.5)
     with scene.federation.operator() as operator:
         run = scene.submit(operator, "bank", "telco")
         events = operator.watch(run)
         wait_for(events, "train")
         scene.strike("coordinator", signal.SIGSTOP)
         try:
+            with soon(), pytest.raises(LinkLost, match=r"coordinator was lost: what listens at .* stands still"):
+                ending(events)
             with soon():
                 eventually(lambda: not scene.run_processes())
         finally:
             scene.strike("coordinator", signal.SIGCONT)
-        state, why = ending(events)
+    scene.wait_for_workers()
+    with scene.federation.operator() as operator:
+        state, why = ending(operator.watch(run))
         assert state == "failed"
         assert "was lost" in why
-    scene.wait_for_workers()
     scene.check_nothing_is_left()
 
 
