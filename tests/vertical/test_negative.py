@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine import he
+from engine import he, jobfile
 from engine.errors import Misuse, PeerFault
 from engine.kernels.ring import Ring
+from engine.psi import align
 from engine.runtime.message import decode, encode, spec_of
 from engine.runtime.party import Party
-from engine.vertical import glm, score, shared
+from engine.vertical import glm, job, score, shared
 from engine.vertical.glm import MESSAGES, LogisticRegression
 from engine.vertical.whitening import FEATURE_BITS, Whitening, quantise
 
@@ -48,6 +50,54 @@ def uniform(residues: NDArray[np.uint64], bound: int) -> bool:
     """Chi-square of 16 bins; a uniform sample fails once in 10^6."""
     counts = np.bincount((residues.reshape(-1) * np.uint64(16) // np.uint64(bound)).astype(np.int64), minlength=16)
     return bool(((counts - counts.mean()) ** 2 / counts.mean()).sum() < 58)
+
+
+# The plan, before any data moves.
+
+JOB = """
+seed = {seed}
+evaluate_fraction = 0.3
+[parties.bank]
+train = "bank.csv"
+id = "id"
+label = "y"
+[parties.telco]
+train = "telco.csv"
+id = "id"
+[align]
+min_intersection = {least}
+[model]
+name = "logistic_regression"
+l2 = {l2}
+scheme = "clear"
+[evaluate]
+metrics = ["{metric}"]
+"""
+AGREED: dict[str, Any] = {"seed": 1, "least": 10, "l2": 1.0, "metric": "auc"}
+
+
+@pytest.mark.parametrize(
+    ("change", "section"),
+    [({"seed": 2}, "parts"), ({"least": 11}, "align"), ({"l2": 2.0}, "model"), ({"metric": "ks"}, "evaluate")],
+)
+def test_jobs_that_differ_part_before_anything_is_matched(
+    play: Any, tmp_path: Path, change: dict[str, Any], section: str
+) -> None:
+    lines = [f"{i},{i % 2},{i * 7 % 11}" for i in range(60)]
+    for name, header in (("bank", "id,y,age"), ("telco", "id,calls,bill")):
+        (tmp_path / f"{name}.csv").write_text("\n".join([header, *lines]))
+    ledgers = {}
+
+    def role(party: Party) -> Any:
+        ledgers[party.name] = party.ledger
+        mine = AGREED | (change if party.name == "telco" else {})
+        plan = jobfile.parse(JOB.format(**mine), tmp_path, job.parameters_of)
+        return job.play(party, plan, job.read(plan, party.name))
+
+    with pytest.raises(PeerFault, match=f"they differ in (model, )?{section}"):
+        play({"bank": role, "telco": role}, (*align.MESSAGES, *MESSAGES))
+    sent = {entry.message.split(".")[-1] for ledger in ledgers.values() for entry in ledger.entries()}
+    assert sent == {"Agreement"}
 
 
 # Bounds: the clip, the failure budget, scores.
