@@ -66,6 +66,7 @@ _NAME = _Rule(
     "at most 64 letters, digits, _, - and ., with a letter or digit first",
     lambda value: isinstance(value, str) and _NAME_PATTERN.fullmatch(value) is not None,
 )
+_TAKEN = ("train", "evaluate", "predict", "aligned", "coordinator")  # what else is counted or speaks beside parties
 _TEXT = _Rule("a text", _is_text)
 _TEXTS = _Rule("a list of texts, none twice", _is_texts)
 _ID = _Rule("a column, or a list of columns", lambda value: _is_text(value) or (_is_texts(value) and len(value) > 0))
@@ -155,6 +156,8 @@ def _party(name: str, raw: object, found: list[str]) -> Entries:
     where = f"[parties.{name}]"
     if not _NAME.holds(name):
         found.append(f"a party cannot be called {name[:80]!r}; a name is {_NAME.says}")
+    if name in _TAKEN:
+        found.append(f"a party cannot be called {name!r}, which reports use for something else; give it another name")
     if not isinstance(raw, dict):
         found.append(f"{where} must be a table with train, id and so on")
         return {}

@@ -90,13 +90,15 @@ def _metrics(figures: Mapping[str, Any], holder: str) -> Table:
     columns = {"together": figures["metrics"], **figures["baseline"]}
     table = Table(title=f"measured on the {part} rows", title_justify="left")
     table.add_column("")
-    for name in figures["metrics"][part]:
+    names = list(dict.fromkeys(name for of_part in figures["metrics"].values() for name in of_part))
+    for name in names:
         table.add_column(name, justify="right")
     for key in ("alone", "together", "pooled"):
         if key in columns:
-            values = columns[key][part].values()
+            values = [columns[key][part].get(name) for name in names]
             label = _PLACES[key].format(holder=holder)
-            table.add_row(label, *(f"{value:.4f}" for value in values), style="bold" if key == "together" else None)
+            shown = ("-" if value is None else f"{value:.4f}" for value in values)
+            table.add_row(label, *shown, style="bold" if key == "together" else None)
     return table
 
 

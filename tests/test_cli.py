@@ -94,7 +94,7 @@ def test_help_comes_at_once() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", "import sys, node.cli; print(*sys.modules)"], capture_output=True, text=True, timeout=30
     ).stdout.split()
-    assert not {"pandas", "numba", "torch", "tenseal", "grpc", "sqlalchemy"} & set(loaded)
+    assert not {"numpy", "pandas", "numba", "torch", "tenseal", "grpc", "sqlalchemy"} & set(loaded)
 
 
 def test_check_names_what_would_be_used_and_learnt(cli: Cli, tmp_path: Path) -> None:
@@ -126,6 +126,21 @@ def test_simulate_writes_every_figure(cli: Cli, tmp_path: Path) -> None:
     for words in ("bank alone", "together, encrypted", "pooled in clear", "disclosure ledger", "Who learns what"):
         assert words in said.out
     assert not list(tmp_path.glob(".*partial"))
+
+
+def test_a_metric_that_the_rows_do_not_define_is_left_out(cli: Cli, tmp_path: Path) -> None:
+    whole = tables()
+    whole["bank"][150:200].assign(y=1).to_csv(tmp_path / "bank_test.csv", index=False)
+    whole["telco"].to_csv(tmp_path / "telco_test.csv", index=False)
+    job = JOB.replace("evaluate_fraction = 0.25\n", "")
+    for name in ("bank", "telco"):
+        job = job.replace(f'train = "{name}.csv"', f'train = "{name}.csv"\nevaluate = "{name}_test.csv"')
+    said = cli("simulate", write(tmp_path, job), "--json", tmp_path / "out.json")
+    assert said.code == 0, said.err
+    figures = json.loads((tmp_path / "out.json").read_text(), parse_constant=pytest.fail)  # no NaN: that is not JSON
+    for measured in (figures["metrics"], figures["baseline"]["alone"], figures["baseline"]["pooled"]):
+        assert set(measured["evaluate"]) == {"log_loss", "accuracy"}
+        assert set(measured["train"]) == {"auc", "ks", "log_loss", "accuracy"}
 
 
 def test_a_place_that_cannot_be_written_is_said_before_work_starts(cli: Cli, tmp_path: Path) -> None:
@@ -161,7 +176,12 @@ BAD_DATA = {
     "label with text": (broken("bank", _set("y", "maybe")), "bank, bank.csv", "'y'"),
     "all missing": (broken("telco", _set("calls", None)), "telco, telco.csv", "'calls'", "no value"),
     "constant": (broken("telco", _set("calls", 7.0)), "telco, telco.csv", "'calls'", "one value"),
-    "no overlap": (broken("telco", lambda t: t.assign(client="X" + t["client"])), "share no customer"),
+    "no overlap": (
+        broken("telco", lambda t: t.assign(client="X" + t["client"])),
+        "telco",
+        "share no customer",
+        "'client' in",
+    ),
 }
 
 
@@ -181,6 +201,7 @@ BAD_JOBS = {
     "unknown parameter": (JOB.replace("max_iter", "max_itr"), "did you mean 'max_iter'?"),
     "unknown model": (JOB.replace("logistic_regression", "logistic"), "logistic_regression"),
     "two parties with one name": (JOB.replace("parties.telco", "parties.bank"), "two parties are called 'bank'"),
+    "a party called as something else": (JOB.replace("parties.telco", "parties.aligned"), "aligned", "another name"),
     "no label": (JOB.replace('label = "y"', ""), "label"),
     "not TOML": ("[parties", "TOML"),
 }
@@ -285,13 +306,20 @@ def test_a_port_in_use_is_said(cli: Cli, tmp_path: Path) -> None:
         )
         assert stranger.returncode == 2
         assert "is not the coordinator of this folder's federation" in stranger.stderr
+        asked = cli("submit", write(tmp_path), "--at", tmp_path / "two" / "operators" / "operator")
+        assert asked.code == 2
+        assert "is not the coordinator of this folder's federation" in asked.err
 
 
 def test_nobody_at_the_address_is_said(cli: Cli, tmp_path: Path) -> None:
     assert cli("init", tmp_path / "home", "--worker", "bank", "--listen", "127.0.0.1:9").code == 0
-    said = cli("status", "--at", tmp_path / "home" / "operators" / "operator")
+    operator = tmp_path / "home" / "operators" / "operator"
+    said = cli("status", "--at", operator)
     assert said.code == 1
     assert "nothing answers at 127.0.0.1:9; is it running" in said.err
+    asked = cli("ledger", "run-1", "--at", operator, "--json", tmp_path / "no such folder" / "x.json")
+    assert asked.code == 2
+    assert "cannot be written" in asked.err, "before anybody is asked"
 
 
 def test_the_demo_trains_on_files_of_ones_own(cli: Cli, tmp_path: Path) -> None:

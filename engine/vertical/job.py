@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import he
-from engine.data import Table, evaluate, read_table
+from engine.data import Table, read_table
 from engine.errors import Misuse
 from engine.jobfile import Job
 from engine.psi import align as psi
@@ -175,7 +175,7 @@ def play(party: Party, job: Job, tables: Tables) -> Part:
     if party.name == job.label_holder:
         names = job.evaluate.metrics or METRICS
         measured = {name: aligned[name] for name in ("train", "evaluate") if len(aligned.get(name, ()))}
-        summary["metrics"] = {n: evaluate(names, _labels(t), _scores(scores, n)) for n, t in measured.items()}
+        summary["metrics"] = {n: plain.measure(names, _labels(t), _scores(scores, n)) for n, t in measured.items()}
         if job.evaluate.baseline:
             summary["baseline"] = {"alone": plain.baseline(measured, names, model.l2)}
         if len(aligned.get("predict", ())):

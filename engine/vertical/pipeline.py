@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.data import Fitted, Preprocessor, Table, require_binary_label
-from engine.errors import Misuse
+from engine.errors import Misuse, Refused
 from engine.psi import identifiers
 from engine.psi.align import align
 from engine.runtime.party import Party
@@ -50,7 +50,14 @@ def align_parts(
     columns = [np.concatenate(column) for column in zip(*(table.keys for table in tables.values()), strict=True)]
     spec = identifiers.Spec(columns=len(columns) + 1)
     keys = identifiers.encode((*columns, names), spec)
-    rows = align(party, keys, protocol=protocol, min_intersection=min_intersection, context=context, spec=spec)
+    try:
+        rows = align(party, keys, protocol=protocol, min_intersection=min_intersection, context=context, spec=spec)
+    except Refused as refusal:
+        if refusal.who != party.name:
+            raise
+        table = next(iter(tables.values()))
+        where = " and ".join(map(repr, table.key_names))
+        raise Refused(party.name, f"{refusal.rule} (here {where} in {table.source})") from None
     aligned, start = {}, 0
     for part, table in tables.items():
         inside = (rows >= start) & (rows < start + lengths[part])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from unicodedata import normalize
 
 import numpy as np
@@ -15,7 +16,7 @@ Floats = NDArray[np.float64]
 
 
 def baseline(tables: Mapping[str, Table], metrics: Sequence[str], l2: float) -> dict[str, dict[str, float]]:
-    """Train a logistic regression on the columns of one table and measure it.
+    """Train a logistic regression on the columns of one table and measure it, as `measure` does.
 
     Args:
         tables: "train" and perhaps "evaluate", labelled.
@@ -29,9 +30,14 @@ def baseline(tables: Mapping[str, Table], metrics: Sequence[str], l2: float) -> 
     score = _fit(features.transform(train).values, _label(train), l2)
     measured = {part: table for part, table in tables.items() if table.label is not None and len(table)}
     return {
-        part: evaluate(metrics, _label(table), score(features.transform(table).values))
+        part: measure(metrics, _label(table), score(features.transform(table).values))
         for part, table in measured.items()
     }
+
+
+def measure(metrics: Sequence[str], label: Floats, score: Floats) -> dict[str, float]:
+    """Return each metric that these rows define: with labels of one class there is no AUC."""
+    return {name: value for name, value in evaluate(metrics, label, score).items() if isfinite(value)}
 
 
 def joined(tables: Mapping[str, Mapping[str, Table]]) -> dict[str, Table]:
