@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -130,9 +132,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory, tables: Any) -> Iterator[Sce
 
 
 def wait_for(events: Iterator[Any], moment: str) -> None:
-    """Follow a run to the first event of this state or stage."""
+    """Follow a run to the first event of this state or stage; "trained": to a party's last step of training."""
     for event in events:
-        if moment in (event.body.get("state"), event.body.get("stage")):
+        stage = event.body.get("stage")
+        if stage == "train" and event.body["done"] == event.body["total"]:
+            stage = "trained"
+        if moment in (event.body.get("state"), stage):
             return
     raise AssertionError(f"the run ended before {moment}")
 
@@ -202,6 +207,30 @@ def test_a_killed_coordinator_is_named_to_everybody(scene: Scene, moment: str) -
         scene.check_the_job_succeeds("bank", "telco")
 
 
+@pytest.mark.parametrize("target", ["telco", "bank"])
+def test_a_worker_killed_before_the_last_word(scene: Scene, target: str) -> None:
+    with scene.federation.operator() as operator:
+        run = scene.submit(operator, "bank", "telco")
+        events = operator.watch(run)
+        wait_for(events, "trained")
+        bank = scene.pid("bank")
+        os.kill(bank, signal.SIGSTOP)  # so that its report waits: without it the run cannot finish
+        try:
+            wait_for(events, "finishing")
+            scene.strike(target, signal.SIGKILL)
+        finally:
+            os.kill(bank, signal.SIGCONT)
+        with soon():
+            state, why = ending(events)
+    assert state == "failed"
+    assert why.startswith(f"{target} was lost: ")
+    scene.revive(target)
+    scene.check_nothing_is_left()
+    kept = scene.federation.folder(target) / "runs"
+    assert [f for f in kept.glob("unconfirmed-*") if not (f / "summary.json").exists()] == []
+    assert not (kept / run).exists()
+
+
 @pytest.mark.parametrize(("target", "moment"), [("telco", "align"), ("telco's run", "train"), ("telco", "proposed")])
 def test_a_process_that_stands_still_is_as_good_as_dead(scene: Scene, target: str, moment: str) -> None:
     with scene.federation.operator() as operator:
@@ -261,3 +290,46 @@ def test_of_three_parties_both_others_name_the_lost_one(scene: Scene) -> None:
     for party in ("bank", "telco"):
         assert "the run is failed: shop was lost" in (scene.federation.directory / "logs" / f"{party}.log").read_text()
     scene.check_the_job_succeeds(*PARTIES)
+
+
+_FEDERATION = """
+import sys, time
+from node.local import LocalFederation
+with LocalFederation(sys.argv[1], ["bank", "telco"]):
+    print("up", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_federation_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", _FEDERATION, str(tmp_path / "f")], stdout=subprocess.PIPE) as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == b"up\n"
+        assert len(processes(tmp_path)) == 4
+        started.kill()
+    eventually(lambda: not processes(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("target", ["coordinator", "telco", "telco's run"])
+def test_with_the_heartbeat_of_a_real_federation(
+    tmp_path: Path, tables: Any, target: str, blow: signal.Signals
+) -> None:
+    with LocalFederation(tmp_path / "f", ("bank", "telco")) as federation, federation.operator() as operator:
+        scene = Scene(federation, tables)
+        run = scene.submit(operator, "bank", "telco")
+        events = operator.watch(run)
+        wait_for(events, "train")
+        begun, struck = time.monotonic(), scene.pid(target)
+        os.kill(struck, blow)
+        if target == "coordinator":
+            with pytest.raises(LinkLost, match="coordinator was lost"):
+                ending(events)
+        else:
+            state, why = ending(events)
+            assert (state, why[:16]) == ("failed", "telco was lost: ")
+        eventually(lambda: not set(scene.run_processes()) - {struck}, 30)
+        assert time.monotonic() - begun < 30
+        if blow is signal.SIGSTOP and target != "telco's run":
+            os.kill(struck, signal.SIGCONT)
