@@ -355,7 +355,8 @@ def _follower() -> Iterator[Callable[[Event], None]]:
         try:
             yield show
         except Unfinished as ended:
-            raise _said(ended.why, 2 if ended.state == "refused" else 1) from None
+            refused = ended.state == "refused"  # somebody must change something, and why says what
+            raise _said(ended.why if refused else str(ended), 2 if refused else 1) from None
 
 
 def _show(job: Job, figures: dict[str, Any], json: Path | None) -> None:

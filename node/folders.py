@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 import tomllib
@@ -38,6 +39,7 @@ from node.keys import (
 )
 
 DEFAULT_ADDRESS = "127.0.0.1:7443"
+_BARE = re.compile(r"[A-Za-z0-9_-]+")  # TOML keys that need no quotes
 _POLICY = """\
 # What this organisation allows; the first [[allow]] whose patterns fit decides, none fits: refused.
 # The one below allows every run that leaks nothing beyond what its protocols say. Narrow it:
@@ -277,7 +279,8 @@ def _read(file: Path) -> bytes:
 
 def _toml(values: Mapping[str, str | float]) -> bytes:
     """Return flat TOML; JSON's texts and numbers are TOML's too."""
-    return "".join(f"{_quoted(key)} = {_quoted(value)}\n" for key, value in values.items()).encode()
+    lines = (f"{key if _BARE.fullmatch(key) else _quoted(key)} = {_quoted(value)}\n" for key, value in values.items())
+    return "".join(lines).encode()
 
 
 def _quoted(value: str | float) -> str:
