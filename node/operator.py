@@ -112,7 +112,9 @@ class Operator:
         if status["state"] != "finished":
             why = f": {status['why']}" if status["why"] else ""
             raise Misuse(f"{run} has no results, it is {status['state']}{why}")
-        return combine(Job.from_json(status["job"]), status["summaries"], self.ledger(run))
+        figures = combine(Job.from_json(status["job"]), status["summaries"], self.ledger(run))
+        figures["seconds"]["total"] = round(status["ended_at"] - status["created_at"], 3)
+        return figures
 
     def _ask(self, path: str, question: object) -> dict[str, Any]:
         try:

@@ -233,6 +233,8 @@ def test_submit_on_nodes_gives_the_figures_of_simulate(cli: Cli, tmp_path: Path)
     assert here["rows"] == nodes["rows"]
     assert here["bytes"] == nodes["bytes"]
     assert set(here) == set(nodes)
+    assert set(here["seconds"]) == set(nodes["seconds"]) == {"align", "train", "evaluate", "total"}
+    assert nodes["seconds"]["total"] > sum(nodes["seconds"][step] for step in ("align", "train", "evaluate"))
     for part, values in here["metrics"].items():
         # Truncation of shares is off by one unit at random, so two runs agree to about 2^-20.
         assert nodes["metrics"][part]["log_loss"] == pytest.approx(values["log_loss"], abs=1e-4)
