@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -290,24 +288,6 @@ def test_of_three_parties_both_others_name_the_lost_one(scene: Scene) -> None:
     for party in ("bank", "telco"):
         assert "the run is failed: shop was lost" in (scene.federation.directory / "logs" / f"{party}.log").read_text()
     scene.check_the_job_succeeds(*PARTIES)
-
-
-_FEDERATION = """
-import sys, time
-from node.local import LocalFederation
-with LocalFederation(sys.argv[1], ["bank", "telco"]):
-    print("up", flush=True)
-    time.sleep(600)
-"""
-
-
-def test_a_federation_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", _FEDERATION, str(tmp_path / "f")], stdout=subprocess.PIPE) as started:
-        assert started.stdout is not None
-        assert started.stdout.readline() == b"up\n"
-        assert len(processes(tmp_path)) == 4
-        started.kill()
-    eventually(lambda: not processes(tmp_path))
 
 
 @pytest.mark.slow
