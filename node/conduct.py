@@ -99,12 +99,14 @@ class Conductor:
         return state, why
 
     def _end(self, state: State, why: str, finals: Mapping[str, Any]) -> None:
-        if state is not State.FINISHED:
-            self._grid.database.move(self.name, state, why)
-        for party in self.parties:
-            self._grid.tell(party, control.Ended(self.id, state, why, dict(finals)))
-        self._grid.changed()
-        self._grid.relay.close(bytes.fromhex(self.id), why or "it has finished")
+        try:
+            if state is not State.FINISHED:
+                self._grid.database.move(self.name, state, why)
+        finally:  # a full disk keeps no party at work
+            for party in self.parties:
+                self._grid.tell(party, control.Ended(self.id, state, why, dict(finals)))
+            self._grid.changed()
+            self._grid.relay.close(bytes.fromhex(self.id), why or "it has finished")
 
     async def _approve(self) -> bytes:
         for party in self.parties:

@@ -27,6 +27,7 @@ from node.relay import Relay
 from node.store import LIVE, Database
 
 _FROM_WORKER = (control.Beat, control.Approved, control.Failed, control.Ready, control.Progress, control.Finished)
+_JOB_LIMIT = 256 << 10  # bytes: the notes that carry it to workers, encoded twice, have a limit too
 M = TypeVar("M")
 
 
@@ -230,6 +231,10 @@ class Coordinator:
 
     def _submit(self, message: control.Submit, operator: str) -> dict[str, Any]:
         job = Job.from_json(message.job)
+        if (size := len(job.canonical())) > _JOB_LIMIT:
+            raise Misuse(
+                f"the job has {size:,} bytes, more than {_JOB_LIMIT:,}: name fewer columns, by `exclude` perhaps"
+            )
         if away := [party for party in job.order if party not in self._connections]:
             raise Misuse(f"no worker of {' and '.join(away)} is connected to this coordinator: start it, submit again")
         grid = random_bytes(16).tobytes().hex()

@@ -119,6 +119,9 @@ class Supervised:
                 stderr=log,
                 limit=2 * control.NOTE_LIMIT,
             )
+        if self._over.is_set():  # it ended while the child was being started
+            await self._stop()
+            return
         assert child.stdin is not None
         assert child.stdout is not None
         child.stdin.write(control.to_text(assignment).encode() + b"\n")
@@ -140,7 +143,7 @@ class Supervised:
         self._over.set()
         await self._stop()
         if ended is None:
-            sweep(self._folder)
+            settle(self._partial)
         elif ended.state == "finished" and self._partial.exists():
             self._keep(ended)
         else:
@@ -193,12 +196,17 @@ def check(folder: WorkerFolder, job: Job) -> None:
 
 
 def sweep(folder: WorkerFolder) -> None:
-    """Clear up after runs whose end this worker did not learn: complete results are kept, as `unconfirmed`."""
+    """Clear up after runs whose end this worker did not learn."""
     for partial in (folder.path / "runs").glob(".*"):
-        if (partial / LAST).exists():
-            partial.rename(partial.with_name(f"unconfirmed-{partial.name[1:]}"))
-        else:
-            shutil.rmtree(partial)
+        settle(partial)
+
+
+def settle(partial: Path) -> None:
+    """Keep a run's results if they are complete, as `unconfirmed`, or delete what there is."""
+    if (partial / LAST).exists():
+        partial.rename(partial.with_name(f"unconfirmed-{partial.name[1:]}"))
+    else:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _how(code: int) -> str:
