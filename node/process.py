@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
+from structlog.typing import ExcInfo
 
 from engine.errors import EngineError
 
@@ -19,16 +21,32 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def logger(name: str) -> Any:
-    """Return a logger whose lines on standard error begin with the time and this name."""
+    """Return a logger whose lines on standard error begin with the time and end with this name."""
+
+    def write_defect(out: TextIO, what: ExcInfo) -> None:
+        out.write("\n" + defect(what[1]))
+
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=write_defect),
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     return structlog.get_logger(node=name)
+
+
+def defect(error: BaseException | None) -> str:
+    """Return where an error arose and of which class it is, its causes first.
+
+    Neither its text nor any variable: they may hold rows or keys, which belong in no log.
+    """
+    steps: list[str] = []
+    while error is not None:
+        steps.insert(0, "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\nwhich led to\n".join(steps)
 
 
 def run(serve: Callable[[], Awaitable[None]]) -> int:

@@ -12,7 +12,6 @@ import os
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +119,7 @@ def main(arguments: list[str]) -> int:
         say(play(worker_folder(folder), assignment, say))
     except Exception as error:
         if not isinstance(error, EngineError):
-            traceback.print_exc()
+            print(process.defect(error), file=sys.stderr)
         say(control.Failed.of(assignment.run, error, worker_folder(folder).organisation))
         return 1
     return 0

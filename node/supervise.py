@@ -118,6 +118,7 @@ class Supervised:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 limit=2 * control.NOTE_LIMIT,
+                start_new_session=True,  # Ctrl-C is the worker's to handle: it ends its children and says why
             )
         if self._over.is_set():  # it ended while the child was being started
             await self._stop()

@@ -96,7 +96,7 @@ class Worker:
             await asyncio.wait([writing])
 
     def _on(self, message: object, tell: control.Say, heartbeat: float) -> None:
-        if isinstance(message, control.Propose):
+        if isinstance(message, control.Propose) and message.run not in self._runs:
             self._log.info("a run is proposed")
             run = self._runs[message.run] = Supervised(self._folder, message.run, tell, self._address, heartbeat)
             self._begin(run.propose(message.proposal))

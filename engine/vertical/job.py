@@ -59,6 +59,8 @@ def parameters_of(model: str) -> dict[str, object]:
 
 def estimator(job: Job) -> LogisticRegression:
     """Return the estimator that the job describes; Misuse for an unknown model, protocol or parameter value."""
+    if job.kind != "vertical":
+        raise Misuse(f'{job.kind} learning is not part of this release; use kind = "vertical"')
     parameters_of(job.model.name)
     kind, protocols = _MODELS[job.model.name]
     if job.model.protocol not in (None, *protocols):

@@ -102,3 +102,12 @@ def test_a_job_that_is_refused_leaves_nothing(tables: Any, tmp_path: Path, monke
         run_job(tables.job(align=jobfile.Align(min_intersection=281)), lambda event: None)
     assert not processes(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_this_release_cannot_run_starts_nothing(
+    tables: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(Misuse, match="horizontal learning is not part of this release"):
+        run_job(tables.job(kind="horizontal"), lambda event: None)
+    assert list(tmp_path.iterdir()) == []
