@@ -67,9 +67,26 @@ Out = Annotated[
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The worker's folder.")]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from engine import __version__
+
+        print(f"synergos {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def synergos(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
 @app.command()
 def check(job_file: JobFile) -> None:
-    """Read a job and its files, and say everything that is wrong with them at once."""
+    """Say everything that is wrong with a job and its files. Nothing is computed or sent."""
     from engine import simulate as simulation
     from engine.vertical import job as vertical
 
@@ -114,7 +131,7 @@ def submit(
         typer.Option("--local", help="Start real nodes on this machine for this one job, with the job's own files."),
     ] = False,
 ) -> None:
-    """Submit a job to the coordinator; its files are names of data sets that the workers have registered."""
+    """Submit a job to the coordinator. Its files are names of data sets that the workers have registered."""
     _writable(json)
     if local:
         _run_locally(_load(job_file), json, out)
@@ -159,7 +176,7 @@ def watch(run: str, at: At = None) -> None:
 
 @app.command()
 def ledger(run: str, at: At = None, json: Json = None) -> None:
-    """Show what each party of a finished run sent, how it was protected, and who received it."""
+    """Show what left each party in a finished run. How it was protected, and who received it."""
     from node import show
 
     _writable(json)
@@ -183,7 +200,7 @@ def init(
     worker: Annotated[list[str], typer.Option(help="An organisation; once for each.")] = [],  # noqa: B006 (typer's way)
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the coordinator listens.")] = "127.0.0.1:7443",
 ) -> None:
-    """Make the folders of a federation: certificates, identities, settings. Each worker's moves to its organisation."""
+    """Make the folders of a federation. Certificates, identities, settings; each worker's moves to its organisation."""
     from node import folders
 
     target = folders.init(directory or _home(), worker, address=listen)
@@ -199,7 +216,7 @@ def coordinator(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The coordinator's folder.")],
     listen: Annotated[str | None, typer.Option(metavar="HOST:PORT")] = None,
 ) -> None:
-    """Serve a federation: workers connect to it, operators ask it, runs meet in its relay."""
+    """Serve a federation. Workers connect to it, operators ask it, runs meet in its relay."""
     from node.coordinator import serve
     from node.process import run
 
@@ -208,7 +225,7 @@ def coordinator(
 
 @app.command()
 def worker(folder: Folder, coordinator: Annotated[str | None, typer.Option(metavar="HOST:PORT")] = None) -> None:
-    """Serve one organisation: connect to the coordinator and play the runs that its policy allows."""
+    """Serve one organisation. It connects to the coordinator and plays the runs that its policy allows."""
     from node.process import run
     from node.worker import serve
 
@@ -242,7 +259,7 @@ def data_list(folder: Folder) -> None:
 
 @app.command()
 def fingerprint(folder: Folder) -> None:
-    """Print the fingerprint of this organisation's identity, to be read to its partners."""
+    """Print the fingerprint of an identity. The organisation reads it to its partners, who then `trust` it."""
     from node import keys
     from node.folders import worker_folder
 
@@ -251,7 +268,7 @@ def fingerprint(folder: Folder) -> None:
 
 @app.command()
 def trust(folder: Folder, organisation: str, fingerprint: str) -> None:
-    """Trust another organisation's identity, after its fingerprint has been compared by another way."""
+    """Trust another organisation's identity. Compare its fingerprint first, by telephone or in person."""
     from node.folders import worker_folder
 
     worker_folder(folder).pin(organisation, fingerprint)
@@ -260,7 +277,7 @@ def trust(folder: Folder, organisation: str, fingerprint: str) -> None:
 
 @app.command()
 def warmup() -> None:
-    """Compile the kernels for this machine, so that the first run need not."""
+    """Compile the kernels for this machine. Else the first run does."""
     from engine.kernels.tiers import warmup as compile_all
 
     compile_all(print)
@@ -274,7 +291,7 @@ def demo_command(
     label: Annotated[str | None, typer.Option(metavar="COL", help="The column to predict, 0 or 1.")] = None,
     json: Json = None,
 ) -> None:
-    """Align, train and evaluate on real nodes: German credit, or two files of your own."""
+    """Align, train and evaluate on real nodes. On German credit, or on two files of your own."""
     from node import demo
 
     given = (label_holder, feature_holder, id, label)

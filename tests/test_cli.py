@@ -97,6 +97,12 @@ def test_help_comes_at_once() -> None:
     assert not {"numpy", "pandas", "numba", "torch", "tenseal", "grpc", "sqlalchemy"} & set(loaded)
 
 
+def test_the_version_is_told(cli: Cli) -> None:
+    from engine import __version__
+
+    assert cli("--version") == (0, f"synergos {__version__}\n", "")
+
+
 def test_check_names_what_would_be_used_and_learnt(cli: Cli, tmp_path: Path) -> None:
     said = cli("check", write(tmp_path))
     assert said.code == 0
@@ -242,6 +248,16 @@ def test_submit_on_nodes_gives_the_figures_of_simulate(cli: Cli, tmp_path: Path)
     for model in ("alone", "pooled"):  # rows come in another order in each run, so sums differ in their last bits
         for part, values in here["baseline"][model].items():
             assert nodes["baseline"][model][part] == pytest.approx(values, abs=1e-6)
+
+
+@pytest.mark.parametrize("wrong", ["missing id column", "one class", "constant"])
+def test_bad_data_are_told_before_a_node_starts(wrong: str, cli: Cli, tmp_path: Path) -> None:
+    changed, *words = BAD_DATA[wrong]
+    said = cli("submit", write(tmp_path, **changed), "--local", "--json", tmp_path / "out.json")
+    assert said.code == 2
+    assert all(word in said.err for word in words), said.err
+    assert "proposed" not in said.out
+    assert not (tmp_path / "out.json").exists()
 
 
 @pytest.mark.parametrize("wrong", ["duplicate ids", "no overlap"])
