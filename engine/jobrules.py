@@ -113,6 +113,11 @@ _LIKE = {
 }
 
 
+def may_be_called(name: str) -> bool:
+    """Say whether a party may have this name."""
+    return _NAME.holds(name) and name not in _TAKEN
+
+
 def checked(raw: Mapping[str, Any], parameters_of: ParametersOf | None) -> Entries:
     """Return the entries of a job by table, lists as tuples, a model's parameters apart.
 

@@ -10,6 +10,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from engine.jobfile import Align, Evaluate, Job, Model, PartyData
+from engine.jobrules import may_be_called
 
 EVALUATE = 0.25
 _APPLICANT = (
@@ -51,9 +52,9 @@ def german_credit() -> Iterator[Job]:
 
 @contextmanager
 def own(label_holder: Path, feature_holder: Path, id: str, label: str) -> Iterator[Job]:
-    """Give a job on two files; the parties are called after them."""
+    """Give a job on two files; the parties are called after them where these are names for parties."""
     names = [label_holder.name.split(".")[0], feature_holder.name.split(".")[0]]
-    if names[0] == names[1]:
+    if names[0] == names[1] or not all(map(may_be_called, names)):
         names = ["label_holder", "feature_holder"]
     yield _job(dict(zip(names, (label_holder, feature_holder), strict=True)), id, label, "demo")
 

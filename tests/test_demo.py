@@ -73,6 +73,14 @@ def test_two_organisations_share_most_customers_and_no_column() -> None:
     assert [*lender["customer"][:50]] != [*bank["customer"][:50]], "rows are not in one order already"
 
 
+@pytest.mark.parametrize("files", [("a b.csv", "c.csv"), ("train.csv", "c.csv"), ("x/t.csv", "y/t.csv"), (".csv", "c")])
+def test_files_that_name_no_party_get_names_by_role(files: tuple[str, str]) -> None:
+    with demo.own(Path(files[0]), Path(files[1]), "id", "y") as job:
+        assert job.order == ("label_holder", "feature_holder")
+    with demo.own(Path("bank.csv.gz"), Path("telco.parquet"), "id", "y") as job:
+        assert job.order == ("bank", "telco")
+
+
 def test_a_run_of_the_demo(tmp_path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with started(tmp_path, "--json", tmp_path / "figures.json") as process:
