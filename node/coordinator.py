@@ -233,7 +233,8 @@ class Coordinator:
         job = Job.from_json(message.job)
         if (size := len(job.canonical())) > _JOB_LIMIT:
             raise Misuse(
-                f"the job has {size:,} bytes, more than {_JOB_LIMIT:,}: name fewer columns, by `exclude` perhaps"
+                f"the job has {size:,} bytes, more than {_JOB_LIMIT:,}: name columns by `columns` or `exclude`, "
+                "whichever is shorter"
             )
         if away := [party for party in job.order if party not in self._connections]:
             raise Misuse(f"no worker of {' and '.join(away)} is connected to this coordinator: start it, submit again")

@@ -50,7 +50,7 @@ def test_the_numbers_are_those_in_use() -> None:
             said = [float(number) for number in re.findall(r"\d+(?:\.\d+)?", cells[2])]
             assert said == [getattr(importlib.import_module(f"node.{module}"), name) for module, name in names], line
             checked += len(names)
-    assert checked == 13
+    assert checked == 15
 
 
 def test_every_file_is_named() -> None:
