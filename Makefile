@@ -7,6 +7,7 @@ FITS = -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for name in python3 python3.12 python3.11 python3.13; do $$name $(FITS) 2>/dev/null && echo $$name && break; done)
 BIN = .venv/bin
 READY = .venv/ready
+TEST = $(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 TIERS = $(shell $(BIN)/python -c 'from engine.kernels.tiers import TIERS, has_simd; print(*TIERS[: 2 + has_simd()])')
 
 .PHONY: demo test check bench bench-peers clean
@@ -15,14 +16,14 @@ demo: $(READY)
 	$(BIN)/synergos demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(TEST)
 
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not slow"
-	for tier in $(TIERS); do ENGINE_KERNELS=$$tier $(BIN)/python -m pytest -q -m "not slow" tests/kernels tests/psi || exit 1; done
+	$(TEST)
+	for tier in $(TIERS); do ENGINE_KERNELS=$$tier $(TEST) tests/psi || exit 1; done
 
 bench: $(READY)
 	for suite in kernels he psi vertical transport; do $(BIN)/python -m bench $$suite || exit 1; done
