@@ -7,6 +7,7 @@ A test that makes sense on one way only says so: `@pytest.mark.parametrize("link
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +37,9 @@ FEDERATION = "tests"
 # A busy machine is slow, and no property here is about time.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+# Whoever starts the tests in the background may have them ignore Ctrl-C, and every process that they start too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=[MEMORY, GRPC])
