@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -31,12 +31,18 @@ __all__ = [
     "add",
     "decode_valid",
     "expand_message_xmd",
+    "expanded",
     "hash_and_multiply",
     "hash_to_group",
+    "hash_to_scalars",
+    "inverses",
     "multiply",
     "multiply_base",
+    "multiply_each",
     "one_way_map",
     "random_scalar",
+    "random_scalars",
+    "scalar_rows",
     "sum_by_list",
 ]
 
@@ -50,6 +56,33 @@ def random_scalar() -> int:
     """Return a secret uniform scalar in [1, ORDER)."""
     wide = int.from_bytes(randomness.random_bytes(64).tobytes(), "little")  # within 2**-259 of uniform
     return 1 + wide % (ORDER - 1)
+
+
+def random_scalars(count: int) -> Bytes:
+    """Return secret uniform scalars in [1, ORDER), shape (count, 32), little endian."""
+    return scalar_rows([1 + wide % (ORDER - 1) for wide in _numbers(randomness.random_bytes(64 * count), 64)])
+
+
+def scalar_rows(scalars: Sequence[int]) -> Bytes:
+    """Lay out numbers below 2**256 as rows of 32 little-endian bytes."""
+    return np.frombuffer(b"".join([s.to_bytes(32, "little") for s in scalars]), dtype=np.uint8).reshape(-1, 32)
+
+
+def inverses(scalars: Bytes) -> Bytes:
+    """Return the inverse modulo the order of each row, a scalar in [1, ORDER); one inversion in all (Montgomery)."""
+    numbers, products = _numbers(scalars, 32), [1]
+    for number in numbers:
+        products.append(products[-1] * number % ORDER)
+    running, out = pow(products[-1], -1, ORDER), []
+    for number, before in zip(reversed(numbers), reversed(products[:-1]), strict=True):
+        out.append(running * before % ORDER)
+        running = running * number % ORDER
+    return scalar_rows(out[::-1])
+
+
+def _numbers(rows: Bytes, width: int) -> list[int]:
+    raw = rows.tobytes()
+    return [int.from_bytes(raw[i : i + width], "little") for i in range(0, len(raw), width)]
 
 
 def hash_to_group(messages: Bytes, dst: bytes) -> Bytes:
@@ -74,6 +107,18 @@ def multiply(points: Bytes, scalar: Scalar) -> tuple[Bytes, Mask]:
     points, digits = _elements(points), _halved_digits(scalar)
     out, valid = np.empty((len(points), 32), dtype=np.uint8), np.empty(len(points), dtype=np.bool_)
     _in_threads(len(out), lambda s: kernel("group.multiply")(_words(points[s]), digits, _words(out[s]), valid[s]))
+    return out, valid
+
+
+def multiply_each(points: Bytes, scalars: Bytes) -> tuple[Bytes, Mask]:
+    """Return each element times its own secret scalar below 2**253, a row of 32 bytes; else as `multiply`."""
+    points, scalars = _elements(points), _scalars(scalars)
+    if len(points) != len(scalars):
+        raise Misuse("Elements and their scalars are two arrays of the same length.")
+    halves = _halved(scalars)
+    out, valid = np.empty((len(points), 32), dtype=np.uint8), np.empty(len(points), dtype=np.bool_)
+    run = kernel("group.multiply_each")
+    _in_threads(len(out), lambda s: run(_words(points[s]), halves[s], _words(out[s]), valid[s]))
     return out, valid
 
 
@@ -140,9 +185,7 @@ def _sums(points: Bytes, offsets: NDArray[np.int64]) -> Bytes:
 
 def multiply_base(scalars: Bytes) -> Bytes:
     """Return the generator times each row, a secret scalar below 2**253 in 32 little-endian bytes; identity for 0."""
-    scalars = _rows(scalars, 32, "Scalars")
-    if (scalars[:, 31] >= 32).any():
-        raise Misuse("A scalar is not below 2**253; reduce it modulo the order of the group.")
+    scalars = _scalars(scalars)
     out = np.empty((len(scalars), 32), dtype=np.uint8)
     table = _base_table()
     _in_threads(len(out), lambda s: kernel("group.multiply_base")(_words(scalars[s]), table, _words(out[s])))
@@ -172,12 +215,45 @@ def _primed(dst: bytes) -> bytes:
     return dst + bytes([len(dst)])
 
 
-def _expanded(messages: Bytes, dst: bytes) -> Bytes:
-    if messages.ndim != 2 or messages.dtype != np.uint8 or messages.shape[1] > 64:
-        raise Misuse("Messages are rows of a uint8 array, at most 64 bytes wide.")
+def _expanded(messages: Bytes, dst: bytes, widest: int = 64) -> Bytes:
+    if messages.ndim != 2 or messages.dtype != np.uint8 or messages.shape[1] > widest:
+        raise Misuse(f"Messages are rows of a uint8 array, at most {widest} bytes wide.")
     messages, prime = np.ascontiguousarray(messages), np.frombuffer(_primed(dst), dtype=np.uint8)
     out = np.empty((len(messages), 64), dtype=np.uint8)
     _in_threads(len(out), lambda s: kernel("group.expand")(messages[s], prime, out[s]))
+    return out
+
+
+def expanded(messages: Bytes, dst: bytes) -> Bytes:
+    """Hash each row of at most 64 bytes to 64 uniform bytes: `expand_message_xmd` in batches."""
+    return _expanded(messages, dst)
+
+
+def hash_to_scalars(messages: Bytes, dst: bytes) -> Bytes:
+    """Hash each row of at most 256 bytes to a scalar (RFC 9497, 4.1), shape (n, 32), little endian."""
+    wide = _numbers(_expanded(messages, dst, 256), 64)
+    return scalar_rows([number % ORDER for number in wide])
+
+
+def _scalars(scalars: Bytes) -> Bytes:
+    scalars = _rows(scalars, 32, "Scalars")
+    if (scalars[:, 31] >= 32).any():
+        raise Misuse("A scalar is not below 2**253; reduce it modulo the order of the group.")
+    return scalars
+
+
+def _halved(scalars: Bytes) -> NDArray[np.uint64]:
+    """Return half of each scalar modulo the order, as words: of the scalar or, if it is odd, of it plus the order."""
+    order = np.frombuffer(ORDER.to_bytes(32, "little"), dtype="<u8")
+    words, out = _words(scalars), np.empty((len(scalars), 4), dtype=np.uint64)
+    odd, carry = np.uint64(0) - (words[:, 0] & np.uint64(1)), np.zeros(len(words), dtype=np.uint64)
+    for i in range(4):
+        added = words[:, i] + (order[i] & odd)
+        total = added + carry
+        carry = ((added < words[:, i]) | (total < added)).astype(np.uint64)
+        out[:, i] = total
+    out[:, :3] = out[:, :3] >> np.uint64(1) | out[:, 1:] << np.uint64(63)
+    out[:, 3] >>= np.uint64(1)
     return out
 
 

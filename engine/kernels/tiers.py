@@ -32,6 +32,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "group.map": TIERS,
     "group.map_multiply": TIERS,
     "group.multiply": TIERS,
+    "group.multiply_each": TIERS,
     "group.multiply_base": TIERS,
     "group.check": TIERS,
     "group.add": TIERS,

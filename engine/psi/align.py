@@ -33,7 +33,8 @@ MESSAGES: tuple[type, ...] = (
     session.Hello,
     session.Points,
     ecdh.PooledTags,
-    ecdh.OrderedTags,
+    ecdh.Marks,
+    ecdh.Places,
     ecdh.Positions,
     multiparty.FullyBlinded,
     multiparty.SharedCount,
@@ -50,6 +51,7 @@ def align(
     min_intersection: int = 1,
     context: bytes = b"",
     spec: Spec | None = None,
+    budget: session.Budget = session.unlimited,
 ) -> NDArray[np.int64]:
     """Return this party's rows that all parties hold, in the agreed order.
 
@@ -61,6 +63,7 @@ def align(
         min_intersection: the run's minimum of shared rows; the larger of it and the policy's holds.
         context: canonical bytes of the plan or manifest; must be the same on every side.
         spec: the rule by which the keys were made; must be the same on every side.
+        budget: told what each peer brings; see `session.Budget`.
 
     Raises:
         Misuse: no such protocol, keys of another form, two rows with one id, or no rows.
@@ -74,7 +77,7 @@ def align(
     if keys.ndim != 2 or keys.shape[1] != KEY_BYTES or keys.dtype != np.uint8:
         raise Misuse(f"keys to align have shape (rows, {KEY_BYTES}) and dtype uint8: make them with encode()")
     require_distinct(keys)
-    agreed = session.greet(party, f"{protocol} {len(party.parties)}", len(keys), spec or Spec(), context)
+    agreed = session.greet(party, f"{protocol} {len(party.parties)}", len(keys), spec or Spec(), context, budget)
     rows = _matched(party, keys, agreed, min_intersection)
     _confirm(party, agreed, keys[rows])
     return rows

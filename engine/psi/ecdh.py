@@ -1,23 +1,25 @@
-"""Diffie-Hellman private set intersection, both sides learn the result.
+"""Diffie-Hellman private set intersection; both sides learn the result (the receiver alone: intersect.py).
 
     receiver, holding X                             sender, holding Y
     1  Hello                            <----->     Hello (session.py)
     2  a <- Zq;  Points  a H(x), shuffled  --->     raises them: a b H(x)
        raises them: a b H(y)               <---     b <- Zq;  Points  b H(y), shuffled
-    3  PooledTags of a b H(y), sorted      --->     counts those among the tags of a b H(x);  its policy decides
-    4                                      <---     OrderedTags of a b H(x), in the order received
-       finds x in I;  its policy decides
+    3  PooledTags of a b H(y), sorted      --->     finds those among the tags of a b H(x);  its policy decides
+    4                                      <---     Marks  which pooled tags are shared, Places  of their points in the
+       finds x in I;  its policy decides            receiver's shuffle
     5  Positions in the sender's shuffle   --->     finds y in I
     6  Confirmation                     <----->     Confirmation (align.py)
 
 Meadows 1986; Huberman, Franklin, Hogg 1999. H is the hash to ristretto255 of RFC 9380 under the session's tag; a tag is
-SHA-256(session id || point), cut so that no two of the sets collide but with probability 2**-40. The agreed order is
-that of the tags, which nobody can predict or steer towards the order of a file.
+a hash of the session id and a point, cut so that no two of the sets collide but with probability 2**-40. The agreed
+order is that of the tags, which nobody can predict or steer towards the order of a file.
 
-Both learn the rows they share and the size of the other's set, nothing else, if both follow the protocol (semi-honest;
-decisional Diffie-Hellman in ristretto255, H and the tags as random oracles). Each policy decides before the other side
-learns which rows are shared; whoever stops has learnt more than the other: the sender how many (3), the receiver which
-(4). A party that brings guessed ids learns which guesses are right: a policy bounds the rows of a run, `max_rows`.
+The sender sees which of the receiver's points are shared, in a shuffle that tells it nothing but how many; so their
+places are all that it need return. Both learn the rows they share and the size of the other's set, nothing else, if
+both follow the protocol (semi-honest; decisional Diffie-Hellman in ristretto255, H and the tags as random oracles).
+Each policy decides before the other side learns which rows are shared;
+whoever stops has learnt more than the other: the sender how many (3), the receiver which (4). A party that brings
+guessed ids learns which guesses are right: a policy bounds the rows of a run (`max_rows`), a budget those of all runs.
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernels import group
-from engine.psi.matching import in_byte_order, match, tag_size, tags
+from engine.psi.matching import in_byte_order, match, tags
 from engine.psi.session import ASSUMPTION, Points, Session, chunks, give, raised, require_distinct, take
 from engine.randomness import permutation
 from engine.runtime.channel import Channel
-from engine.runtime.message import Array, Bytes2, message
+from engine.runtime.message import Array, Bytes1, Bytes2, message
 from engine.runtime.party import Party
 from engine.runtime.protection import Blinded, Plain
 
@@ -44,11 +46,18 @@ class PooledTags:
     rows: Bytes2
 
 
-@message(Blinded(ASSUMPTION))
-class OrderedTags:
-    """Tags of the receiver's points, in its order: they tell it which rows are shared; rows (n, t)."""
+@message(Plain("which rows are shared", "the receiver must know its rows of the result"), limit=1 << 30)
+class Marks:
+    """A bit for each point or tag of the receiver, first bit lowest: whether it is shared; bits (ceil(n / 8),)."""
 
-    rows: Bytes2
+    bits: Bytes1
+
+
+@message(Plain("which rows are shared", "the receiver must know its rows of the result"))
+class Places:
+    """Places of the shared points in the order in which the receiver offered them; rows (n,)."""
+
+    rows: Annotated[NDArray[np.uint32], Array("u4", 1)]
 
 
 @message(Plain("which rows are shared", "both sides must know their rows of the result"))
@@ -60,34 +69,68 @@ class Positions:
 
 def receiver(party: Party, sender: Channel, keys: NDArray[np.uint8], session: Session, floor: int) -> NDArray[np.int64]:
     """Return the rows whose keys the sender holds too, in the agreed order; keys (n, 16) are distinct."""
-    size = tag_size(*session.rows.values())
-    order, a = permutation(len(keys)), group.random_scalar()
-    _offer(party, sender, keys[order], a, session, done=0)  # 2
-    offered = _raise(party, sender, a, session, done=len(keys))
-    theirs = tags(session.id, offered, size)  # 3
-    give(sender, PooledTags, theirs[in_byte_order(theirs)[0]])
-    mine = np.concatenate(list(take(sender, OrderedTags, len(keys), size)))  # 4
-    ours, places = match(mine, theirs)
-    party.policy.check_intersection(len(ours), floor)
-    give(sender, Positions, places.astype(np.uint32))  # 5
-    return order[ours]
+    order, back = offer_and_pool(party, sender, keys, session)  # 2, 3
+    shared = marked(sender, session.rows[sender.peer])  # 4
+    party.policy.check_intersection(len(shared), floor)
+    places: NDArray[np.uint32] = np.concatenate(list(take(sender, Places, len(shared))))
+    _require_places(sender, places, len(keys))
+    give(sender, Positions, back[shared].astype(np.uint32))  # 5
+    found: NDArray[np.int64] = order[places]
+    return found
 
 
 def sender(party: Party, receiver: Channel, keys: NDArray[np.uint8], session: Session, floor: int) -> NDArray[np.int64]:
     """Return the rows whose keys the receiver holds too, in the agreed order; keys (n, 16) are distinct."""
-    size = tag_size(*session.rows.values())
+    order, pooled, places = count_shared(party, receiver, keys, session)  # 2, 3
+    party.policy.check_intersection(len(pooled), floor)
+    mark(receiver, pooled, len(keys))  # 4
+    give(receiver, Places, places.astype(np.uint32))
+    positions: NDArray[np.uint32] = np.concatenate(list(take(receiver, Positions, len(pooled))))  # 5
+    _require_places(receiver, positions, len(keys))
+    return order[positions]
+
+
+def offer_and_pool(
+    party: Party, sender: Channel, keys: NDArray[np.uint8], session: Session
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Offer, raise and pool; return the own shuffle, and of each pooled tag the place in the sender's."""
+    order, a = permutation(len(keys)), group.random_scalar()
+    _offer(party, sender, keys[order], a, session, session.before)  # 2
+    theirs = _raise(party, sender, a, session, session.before + len(keys))
+    back = in_byte_order(theirs)[0]
+    give(sender, PooledTags, theirs[back])  # 3
+    return order, back
+
+
+def count_shared(
+    party: Party, receiver: Channel, keys: NDArray[np.uint8], session: Session
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Raise, offer and count; return the own shuffle, and of the shared places in the pool and the receiver's."""
     order, b = permutation(len(keys)), group.random_scalar()
-    offered = _raise(party, receiver, b, session, done=0)  # 2
-    _offer(party, receiver, keys[order], b, session, done=len(offered))
-    theirs = tags(session.id, offered, size)  # 3
-    pooled = np.concatenate(list(take(receiver, PooledTags, len(keys), size)))
-    shared = len(match(pooled, theirs)[0])
-    party.policy.check_intersection(shared, floor)
-    give(receiver, OrderedTags, theirs)  # 4
-    places: NDArray[np.uint32] = np.concatenate(list(take(receiver, Positions, shared)))  # 5
-    receiver.require(int(places.max()) < len(keys), "named a row that it was not offered")
-    receiver.require(len(np.unique(places)) == shared, "named a row twice")
-    return order[places]
+    theirs = _raise(party, receiver, b, session, session.before)  # 2
+    _offer(party, receiver, keys[order], b, session, session.before + len(theirs))
+    pooled = np.concatenate(list(take(receiver, PooledTags, len(keys), theirs.shape[1])))  # 3
+    return order, *match(pooled, theirs)
+
+
+def mark(receiver: Channel, places: NDArray[np.int64], count: int) -> None:
+    bits = np.zeros(count, dtype=np.bool_)
+    bits[places] = True
+    receiver.send(Marks(np.packbits(bits, bitorder="little")))
+
+
+def marked(sender: Channel, count: int) -> NDArray[np.int64]:
+    """Return the places that the sender marks, ascending."""
+    bits = sender.receive(Marks).bits
+    sender.require(len(bits) == -(-count // 8), "marked another number of rows than it was sent")
+    marks = np.unpackbits(bits, bitorder="little")
+    sender.require(not marks[count:].any(), "marked a row that it was not sent")
+    return np.flatnonzero(marks)
+
+
+def _require_places(peer: Channel, places: NDArray[np.uint32], count: int) -> None:
+    peer.require(int(places.max()) < count, "named a row that it was not offered")
+    peer.require(len(np.unique(places)) == len(places), "named a row twice")
 
 
 def _offer(party: Party, peer: Channel, keys: NDArray[np.uint8], scalar: int, session: Session, done: int) -> None:
@@ -98,9 +141,9 @@ def _offer(party: Party, peer: Channel, keys: NDArray[np.uint8], scalar: int, se
 
 
 def _raise(party: Party, peer: Channel, scalar: int, session: Session, done: int) -> NDArray[np.uint8]:
-    """Receive the peer's points and return them times the scalar, in the order received, shape (n, 32)."""
+    """Receive the peer's points and return the tags of them times the scalar, in the order received, shape (n, t)."""
     count, out = session.rows[peer.peer], []
     for part, points in zip(chunks(count), take(peer, Points, count, 32), strict=True):
-        out.append(raised(peer, points, scalar))
+        out.append(tags(session.id, raised(peer, points, scalar), session.tag))
         party.report("align", done + part.stop, session.total)
     return require_distinct(peer, np.concatenate(out))

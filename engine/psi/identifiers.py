@@ -65,13 +65,14 @@ def encode(keys: NDArray[Any] | tuple[NDArray[Any], ...], spec: Spec | None = No
     return out
 
 
-def require_distinct(keys: NDArray[np.uint8]) -> None:
-    """Raise Misuse, with the first two row numbers, if rows share a key; keys (n, w) uint8."""
+def require_distinct(keys: NDArray[np.uint8], rows: NDArray[np.int64] | None = None) -> None:
+    """Raise Misuse, with the first two row numbers, if rows share a key; keys (n, w) uint8, `rows` their numbers."""
     order, same = in_byte_order(keys)
     if not same.any():
         return
     pairs = np.sort(np.stack([order[:-1][same], order[1:][same]]), axis=0)
-    first, again = pairs[:, np.argmin(pairs[1])] + 1
+    at = pairs[:, np.argmin(pairs[1])]
+    first, again = (at if rows is None else rows[at]) + 1
     raise Misuse(
         f"{int(same.sum()):,} rows repeat the id of another row, first rows {first:,} and {again:,} (the first row is "
         "1): keep one row for each id, or name the further columns that tell them apart"

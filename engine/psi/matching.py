@@ -5,11 +5,12 @@ Rows are compared as byte strings (first byte first), so every side that holds t
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engine.kernels import group
 
 Rows = NDArray[np.uint8]
 Positions = NDArray[np.int64]
@@ -59,11 +60,11 @@ def tag_size(mine: int, theirs: int) -> int:
 
 
 def tags(key: bytes, rows: Rows, size: int) -> Rows:
-    """Return SHA-256(key || row)[:size] of each row, shape (n, size), dtype uint8; `key` of a fixed length."""
-    raw, width = rows.tobytes(), rows.shape[1]
-    sha256 = hashlib.sha256
-    digests = b"".join([sha256(key + raw[i : i + width]).digest()[:size] for i in range(0, len(raw), width)])
-    return np.frombuffer(digests, dtype=np.uint8).reshape(-1, size)
+    """Return the first `size` bytes of a hash of each row, at most 64 bytes wide, under the key; shape (n, size).
+
+    The hash is expand_message_xmd with SHA-512 (RFC 9380, 5.3.1): the batch hash that the group has in any case.
+    """
+    return np.ascontiguousarray(group.expanded(rows, b"SYNERGOS-PSI-V1-tag_" + key)[:, :size])
 
 
 def _words(rows: Rows) -> NDArray[np.uint64]:

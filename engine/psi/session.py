@@ -10,17 +10,19 @@ another. Chunks bound the size of a message and let both sides compute at once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import Misuse
+from engine.errors import Misuse, Refused
 from engine.kernels import group
-from engine.psi.identifiers import Spec
-from engine.psi.matching import in_byte_order
+from engine.psi.identifiers import KEY_BYTES, Spec
+from engine.psi.matching import in_byte_order, tag_size
 from engine.randomness import random_bytes
 from engine.runtime.channel import Channel
 from engine.runtime.message import Bytes2, message
@@ -51,10 +53,12 @@ class Points:
 
 @dataclass(frozen=True)
 class Session:
-    """What the greeting agreed: the session id and the number of rows of each party."""
+    """What the greeting agreed: the session id and the number of rows of each party, in a part if there are several."""
 
     id: bytes
     rows: dict[str, int]
+    parts: int = 1
+    part: int = 0
 
     @property
     def dst(self) -> bytes:
@@ -63,17 +67,70 @@ class Session:
 
     @property
     def total(self) -> int:
-        """The rows of all parties, the measure of progress."""
-        return sum(self.rows.values())
+        """The rows of all parties in all parts, the measure of progress."""
+        return self.parts * sum(self.rows.values())
+
+    @property
+    def before(self) -> int:
+        """The rows of the parts before this one."""
+        return self.part * sum(self.rows.values())
+
+    @property
+    def tag(self) -> int:
+        """The bytes of a tag: in no part do two sets collide but with probability 2**-40."""
+        first, second = self.rows.values()
+        return tag_size(self.parts * first, second)
 
 
-def greet(party: Party, mode: str, rows: int, spec: Spec, plan: bytes) -> Session:
+Budget = Callable[[str, int], None]
+"""Told the name of a peer and the rows it brings, before anything that depends on data is sent; Refused stops the run.
+
+Each row is a guess at an id, so a budget over all runs bounds what repeated runs can tell.
+"""
+
+
+def unlimited(peer: str, rows: int) -> None:
+    """Let any peer bring any number of rows, any number of times."""
+
+
+class PerPeer:
+    """A budget of so many rows a peer, and of so many runs, over the life of this object; safe between threads."""
+
+    def __init__(self, owner: str, rows: int, runs: int = 1 << 62) -> None:
+        self.owner, self.rows, self.runs = owner, rows, runs
+        self._rows: Counter[str] = Counter()
+        self._runs: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def __call__(self, peer: str, rows: int) -> None:
+        """Take the rows off the peer's budget; Refused, and nothing taken, if they are more than is left."""
+        with self._lock:
+            if self._rows[peer] + rows > self.rows or self._runs[peer] == self.runs:
+                raise Refused(self.owner, f"{peer} has used up its budget of rows or runs to match")
+            self._rows[peer] += rows
+            self._runs[peer] += 1
+
+
+def bucket(rows: int) -> int:
+    """Return the size that hides `rows`: the next of 16 sizes an octave, so at most an eighth more, 3% on average."""
+    step = 1 << max(rows.bit_length() - 5, 4)
+    return -(-rows // step) * step
+
+
+def padded(keys: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the keys, (n, 16), and random ones after them that match nothing, bucket(n) in all."""
+    dummies = bucket(len(keys)) - len(keys)
+    return np.concatenate([keys, random_bytes(KEY_BYTES * dummies).reshape(-1, KEY_BYTES)])
+
+
+def greet(party: Party, mode: str, rows: int, spec: Spec, plan: bytes, budget: Budget = unlimited) -> Session:
     """Exchange greetings with all peers.
 
     Raises:
         Misuse: this party has no rows.
         PeerFault: a peer has no rows, another id rule or another plan.
-        Refused: a table is larger than this party's policy allows (the peer's too: each row is a guess at an id).
+        Refused: a table is larger than this party's policy allows (the peer's too: each row is a guess at an id), or
+            the budget is used up.
     """
     mine = Hello(random_bytes(32).tobytes(), rows, spec.digest(), hashlib.sha256(plan).digest())
     for peer in party.peers:
@@ -87,6 +144,8 @@ def greet(party: Party, mode: str, rows: int, spec: Spec, plan: bytes) -> Sessio
         party[peer].require(hellos[peer].rows > 0, "has no rows to match: it must check the data it brought")
     for hello in hellos.values():
         party.policy.check_rows(hello.rows)
+    for peer in party.peers:
+        budget(peer, hellos[peer].rows)
     digest = hashlib.sha256(f"synergos psi {mode}".encode().ljust(32, b"\0") + mine.plan + mine.spec)
     for name in party.parties:
         hello = hellos[name]

@@ -88,7 +88,7 @@ def outputs(count: int, flags: bool = True) -> tuple[Array, ...]:
 
 def expansions() -> Iterator[Case]:
     rng = np.random.default_rng(64)
-    for width in (0, 1, 16, 63, 64):
+    for width in (0, 1, 16, 63, 64, 145, 256):
         for tag in (1, 41, 110, 255):  # the padding fits in the last block, fills it, or needs another
             messages = rng.integers(0, 256, (9, width), dtype=np.uint8)
             messages[:2] = np.array([[0], [255]], dtype=np.uint8)
@@ -111,6 +111,13 @@ def products() -> Iterator[Case]:
     for scalar in scalars():
         few = np.ascontiguousarray(rows[::5]) if scalar else rows
         yield (few, group._halved_digits(scalar)), outputs(len(few))
+
+
+def own_products() -> Iterator[Case]:
+    rows, numbers = elements(), [*scalars(), ORDER, 2**253 - 1, 16**62 * 7, 8 * ((16**63 - 1) // 15)]
+    halves = rows_of([numbers[i % len(numbers)] for i in range(len(rows))])
+    for shift in (0, 1, 5):
+        yield (rows, np.roll(halves, shift, axis=0)), outputs(len(rows))
 
 
 def base_products() -> Iterator[Case]:
@@ -199,6 +206,7 @@ EDGES: dict[str, Callable[[], Iterator[Case]]] = {
     "group.map": maps,
     "group.map_multiply": map_products,
     "group.multiply": products,
+    "group.multiply_each": own_products,
     "group.multiply_base": base_products,
     "group.check": checks,
     "group.add": additions,
@@ -240,7 +248,7 @@ def test_the_edges_reach_both_sides_of_every_decision() -> None:
     valid = defined("group.check")[0][0]
     assert valid.any()
     assert not valid.all()
-    for name in ("group.multiply", "group.add", "group.sums"):
+    for name in ("group.multiply", "group.multiply_each", "group.add", "group.sums"):
         good = np.concatenate([flags for _, flags in defined(name)])
         assert good.any()
         assert not good.all()

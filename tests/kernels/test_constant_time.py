@@ -1,7 +1,7 @@
 """What the compiler made of the code that handles a secret scalar: no branch may depend on it.
 
 The claim is easily lost, for a compiler may turn masks back into branches, and once did. What is held to it here are
-the two walks over the digits of a scalar; addresses are the same by construction (whole tables are read).
+the three walks over the digits of a scalar; addresses are the same by construction (whole tables are read).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pytest
 from numba.core import types
 
 from engine.kernels import rows, tiers
+from engine.kernels.each import multiple_each
 from engine.kernels.edwards import multiple, put_element
 from engine.kernels.portable import field as _portable  # noqa: F401  brings the overloads
 from engine.kernels.rows import base_multiple
@@ -43,9 +44,15 @@ def assembly(walk: str, tier: str) -> str:
         scalar = rows.gather4(table[0], 0, words, like)
         put_element(out, 0, base_multiple(scalar, table, like)[0])
 
+    def own(words, table, out):  # type: ignore[no-untyped-def]
+        like = word(np.uint64(0))
+        scalar = rows.gather4(table[0], 0, words, like)
+        put_element(out, 0, multiple_each(scalar, words, like)[0])
+
     function, signature = {
         "multiple": (variable, types.void(DIGITS, WORDS, WORDS)),
         "base_multiple": (base, types.void(WORDS, TABLE, WORDS)),
+        "multiple_each": (own, types.void(WORDS, TABLE, WORDS)),
     }[walk]
     compiled = numba.njit(signature)(function)
     return str(compiled.inspect_asm(compiled.signatures[0]))
@@ -66,7 +73,7 @@ def branches(code: str, name: str) -> list[tuple[bool, str]]:
 
 
 @pytest.mark.parametrize("tier", ["portable", SIMD])
-@pytest.mark.parametrize("walk", ["multiple", "base_multiple"])
+@pytest.mark.parametrize("walk", ["multiple", "base_multiple", "multiple_each"])
 def test_branches_close_loops_or_check_the_status_of_a_call(walk: str, tier: str) -> None:
     """A jump ahead may also end the loop over 64 windows; no digit reaches that number, which tells the two apart."""
     jumps = branches(assembly(walk, tier), f"{len(walk)}{walk}")

@@ -146,6 +146,7 @@ def test_batches_of_every_size_are_their_rows(tier: str, threads: int, monkeypat
         "hash_and_multiply": (MESSAGES, lambda x: group.hash_and_multiply(x, b"sizes", ORDER - 3)),
         "map": (cycled(UNIFORM, 17), group.one_way_map),
         "add": (cycled(MULTIPLES, 17), lambda x: group.add(x, x)),
+        "each": (points, lambda x: group.multiply_each(x, cycled(number_rows([2**200 + 3]), len(x)))[0]),
         "base": (number_rows([3**i % ORDER for i in range(17)]), group.multiply_base),
         "sums": (cycled(MULTIPLES, 17), lambda x: group.sum_by_list(x, np.arange(len(x) + 1))),
     }
@@ -258,6 +259,31 @@ def test_random_scalars_are_in_range_and_differ() -> None:
     assert max(drawn) > ORDER // 2 > min(drawn)
 
 
+@few
+@given(numbers=st.lists(scalars, min_size=1, max_size=20))
+def test_scalars_of_their_own(tier: str, numbers: list[int]) -> None:
+    points = cycled(MULTIPLES[1:], len(numbers))
+    found, valid = group.multiply_each(points, number_rows(numbers))
+    assert valid.all()
+    expected = [group.multiply(point[None], number)[0][0] for point, number in zip(points, numbers, strict=True)]
+    assert np.array_equal(found, np.array(expected))
+
+
+def test_scalars_in_batches() -> None:
+    drawn = group.random_scalars(40)
+    values = [int.from_bytes(row.tobytes(), "little") for row in drawn]
+    assert all(0 < value < ORDER for value in values)
+    assert len(set(values)) == 40
+    inverse = [int.from_bytes(row.tobytes(), "little") for row in group.inverses(drawn)]
+    assert [a * b % ORDER for a, b in zip(values, inverse, strict=True)] == [1] * 40
+    assert group.inverses(drawn[:0]).shape == (0, 32)
+    messages = np.arange(400, dtype=np.uint8).reshape(2, 200)
+    wide = [group.expand_message_xmd(message.tobytes(), b"tag", 64) for message in messages]
+    assert np.array_equal(
+        group.hash_to_scalars(messages, b"tag"), number_rows([int.from_bytes(w, "little") % ORDER for w in wide])
+    )
+
+
 # What is refused.
 
 
@@ -268,6 +294,9 @@ def test_random_scalars_are_in_range_and_differ() -> None:
         (lambda: group.multiply(np.zeros((2, 32), np.int8), 1), "uint8"),
         (lambda: group.multiply(np.zeros(32, np.uint8), 1), r"shape \(n, 32\)"),
         (lambda: group.multiply(MULTIPLES, np.zeros(31, np.uint8)), r"shape \(32,\)"),
+        (lambda: group.multiply_each(MULTIPLES, np.zeros((1, 32), np.uint8)), "same length"),
+        (lambda: group.multiply_each(MULTIPLES[:1], np.full((1, 32), 32, np.uint8)), "below"),
+        (lambda: group.hash_to_scalars(np.zeros((1, 257), np.uint8), b"x"), "at most 256 bytes"),
         (lambda: group.decode_valid(np.zeros((1, 64), np.uint8)), r"shape \(n, 32\)"),
         (lambda: group.one_way_map(np.zeros((1, 32), np.uint8)), r"shape \(n, 64\)"),
         (lambda: group.add(MULTIPLES, MULTIPLES[1:]), "same length"),

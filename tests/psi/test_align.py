@@ -15,7 +15,7 @@ from engine.errors import LinkLost, Misuse, PeerFault, Refused
 from engine.kernels import group, tiers
 from engine.psi import session
 from engine.psi.align import MESSAGES, Confirmation, align
-from engine.psi.ecdh import OrderedTags, Positions
+from engine.psi.ecdh import Marks, Places, Positions
 from engine.psi.identifiers import Spec, encode
 from engine.psi.multiparty import Common, SharedCount
 from engine.runtime.channel import Channel
@@ -149,7 +149,7 @@ def test_below_the_minimum_nobody_learns_a_row(play: Play, parties: int) -> None
     with pytest.raises(Refused, match="fewer customers than the minimum of 4"):
         play(dict.fromkeys(("bank", "telco", "shop")[:parties], role), MESSAGES)
     sent = {entry.message for party in parties_seen.values() for entry in party.ledger.entries()}
-    assert not sent & {spec_of(kind).name for kind in (OrderedTags, Positions, SharedCount, Common)}
+    assert not sent & {spec_of(kind).name for kind in (Marks, Places, Positions, SharedCount, Common)}
 
 
 @pytest.mark.parametrize("parties", [2, 3])

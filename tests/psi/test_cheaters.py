@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.errors import PeerFault
 from engine.psi.align import MESSAGES, Confirmation, align
-from engine.psi.ecdh import OrderedTags, PooledTags, Positions
+from engine.psi.ecdh import Marks, Places, PooledTags, Positions
 from engine.psi.identifiers import encode
 from engine.psi.multiparty import Common, FullyBlinded, SharedCount
 from engine.psi.session import Hello, Points
@@ -116,6 +116,7 @@ def test_impossible_counts(play: Play, count: int) -> None:
     assert "counted more rows" in found.what
 
 
+@pytest.mark.parametrize(("kind", "cheater"), [(Positions, "bank"), (Places, "telco")])
 @pytest.mark.parametrize(
     ("places", "text"),
     [
@@ -125,10 +126,25 @@ def test_impossible_counts(play: Play, count: int) -> None:
         ([0, 1, 2, 2], "named a row twice"),
     ],
 )
-def test_bad_positions(play: Play, places: list[int], text: str) -> None:
-    found = fault(play, 2, "bank", Positions, lambda m: Positions(np.array(places, dtype=np.uint32)))
-    assert found.peer == "bank"
+def test_bad_positions(play: Play, kind: type[Any], cheater: str, places: list[int], text: str) -> None:
+    found = fault(play, 2, cheater, kind, lambda m: kind(np.array(places, dtype=np.uint32)))
+    assert found.peer == cheater
     assert text in found.what
+
+
+@pytest.mark.parametrize(
+    ("bits", "text"), [([31], "not sent"), ([255], "not sent"), ([15, 0], "another number"), ([], "another number")]
+)
+def test_bad_marks(play: Play, bits: list[int], text: str) -> None:
+    found = fault(play, 2, "telco", Marks, lambda m: Marks(np.array(bits, dtype=np.uint8)))
+    assert found.peer == "telco"
+    assert text in found.what
+
+
+def test_marks_of_fewer_rows_than_places(play: Play) -> None:
+    found = fault(play, 2, "telco", Marks, lambda m: Marks(np.array([7], dtype=np.uint8)))
+    assert found.peer == "telco"
+    assert "another number of rows" in found.what
 
 
 def test_positions_in_another_order_are_found_by_the_confirmation(play: Play) -> None:
@@ -136,7 +152,7 @@ def test_positions_in_another_order_are_found_by_the_confirmation(play: Play) ->
     assert "aligned other rows" in found.what
 
 
-@pytest.mark.parametrize(("kind", "cheater"), [(PooledTags, "bank"), (OrderedTags, "telco")])
+@pytest.mark.parametrize(("kind", "cheater"), [(PooledTags, "bank")])
 @pytest.mark.parametrize("spoil", [lambda tags: tags[:-1].copy(), lambda tags: tags[:, :-1].copy()])
 def test_tags_of_another_shape(play: Play, kind: type[Any], cheater: str, spoil: Spoil) -> None:
     found = fault(play, 2, cheater, kind, lambda m: kind(spoil(m.rows)))

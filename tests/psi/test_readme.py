@@ -36,7 +36,8 @@ def pair(n: int, m: int, shared: int) -> dict[str, int]:
         "Hello": 2 * 136,
         "Points": HEADER * (chunks(n) + chunks(m)) + 32 * (n + m),
         "PooledTags": HEADER * chunks(m) + tag * m,
-        "OrderedTags": HEADER * chunks(n) + tag * n,
+        "Marks": HEADER + ceil(m / 8),
+        "Places": HEADER * chunks(shared) + 4 * shared,
         "Positions": HEADER * chunks(shared) + 4 * shared,
         "Confirmation": 2 * 48,
         "multiplications": 2 * (n + m),
@@ -89,7 +90,7 @@ def test_costs_are_the_formulas_of_the_readme(
 
 
 def test_the_bytes_of_a_row_are_those_of_the_readme() -> None:
-    assert f"{2 * POINT_BYTES + 2 * tag_size(10**6, 10**6)} bytes a row" in README.read_text()
+    assert f"{2 * POINT_BYTES + tag_size(10**6, 10**6)} bytes a row and a bit" in README.read_text()
 
 
 def test_readme_blocks_run() -> None:

@@ -61,6 +61,15 @@ def multiply(points: Words, digits: NDArray[np.int8], out: Words, valid: NDArray
         out[i] = _words(encode(times(scalar, point))) if point is not None and valid[i] else 0
 
 
+def multiply_each(points: Words, halves: Words, out: Words, valid: NDArray[np.bool_]) -> None:
+    """Twice each half, a number below 2**253, times its point; rows that are no element or the identity give zeros."""
+    for i, (row, half) in enumerate(zip(points, halves, strict=True)):
+        point = decode(row.tobytes())
+        valid[i] = point is not None and encode(point) != 0
+        scalar = 2 * int.from_bytes(half.tobytes(), "little")
+        out[i] = _words(encode(times(scalar, point))) if point is not None and valid[i] else 0
+
+
 def multiply_base(scalars: Words, table: NDArray[np.uint64], out: Words) -> None:
     """Each scalar below 2**253 times the generator; the table is of use to the faster tiers only."""
     for i, row in enumerate(scalars):

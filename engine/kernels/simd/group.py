@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numba.core import types
 
-from engine.kernels import rows
+from engine.kernels import each, rows
 from engine.kernels.jit import kernel, reads, writes
 from engine.kernels.simd import field  # noqa: F401  what rows compute with
 from engine.kernels.simd.sha512 import expand  # noqa: F401
@@ -31,6 +31,11 @@ def map_multiply(uniform, digits, out):
 @kernel(_WORDS, _DIGITS, _OUT, _VALID)
 def multiply(points, digits, out, valid):
     rows.multiply_rows(points, digits, out, valid, LANES, broadcast(U(0)))
+
+
+@kernel(_WORDS, _WORDS, _OUT, _VALID)
+def multiply_each(points, halves, out, valid):
+    each.multiply_each_rows(points, halves, out, valid, LANES, broadcast(U(0)))
 
 
 @kernel(_WORDS, reads(types.uint64, 3), _OUT)
