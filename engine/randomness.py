@@ -47,7 +47,11 @@ def random_below(bound: int, shape: int | tuple[int, ...]) -> NDArray[np.uint64]
 def permutation(count: int) -> NDArray[np.int64]:
     """Return a uniform secret permutation of range(count), dtype int64.
 
-    Rows are sorted by 128-bit random keys; equal keys (probability below count**2 / 2**129) keep their order.
+    Places are sorted by 64-bit random keys; where two are equal (probability below count**2 / 2**65), all are drawn
+    anew, so that every order is as likely as any other.
     """
-    keys = random_words((2, count))
-    return np.lexsort((keys[0], keys[1])).astype(np.int64)
+    while True:
+        keys = random_words(count)
+        order = np.argsort(keys)
+        if (keys[order[1:]] != keys[order[:-1]]).all():
+            return order.astype(np.int64, copy=False)

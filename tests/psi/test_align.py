@@ -270,6 +270,15 @@ def test_progress_runs_to_its_end(play: Play, parties: int, monkeypatch: pytest.
     assert {(step.stage, step.total) for step in seen} == {("align", 9 * parties)}
 
 
+@pytest.mark.parametrize("ids", [["a ", "B", " c\t", "ABC"], [5, -3, 2**70, 0]])
+@pytest.mark.parametrize("case", ["keep", "fold"])
+def test_plain_ids_are_brought_to_the_form_of_all_others(ids: list[Any], case: Any) -> None:
+    spec, odd = Spec(case=case), "\u00e9" if isinstance(ids[0], str) else np.int64(7)
+    fast = encode(np.array(ids, dtype=object), spec)
+    slow = encode(np.array([*ids, odd], dtype=object), spec)
+    assert np.array_equal(fast, slow[:-1])
+
+
 def test_a_peer_that_vanishes_is_named(play: Play) -> None:
     def vanish(party: Party) -> None:
         session.greet(party, "ecdh 2", 3, Spec(), b"")

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from engine.kernels import group
-from engine.psi import session
+from engine.psi import intersect, session, unbalanced
 from engine.psi.align import MESSAGES, align
 from engine.psi.identifiers import encode
 from engine.psi.matching import tag_size
-from engine.psi.session import POINT_BYTES
+from engine.psi.session import POINT_BYTES, bucket
 from engine.runtime.party import Party
 
 README = Path(__file__).parents[2] / "engine" / "psi" / "README.md"
@@ -44,6 +44,13 @@ def pair(n: int, m: int, shared: int) -> dict[str, int]:
     }
 
 
+def one_sided(n: int, m: int) -> dict[str, int]:
+    """The same where the receiver alone learns; sizes are exact."""
+    whole = pair(n, m, 0)
+    kinds = ("Hello", "Points", "PooledTags", "multiplications")
+    return {kind: whole[kind] for kind in kinds} | {"Marks": HEADER + ceil(n / 8)}
+
+
 def ring(rows: list[int], shared: int) -> dict[str, int]:
     """The same among p parties, the leader first."""
     p, total, messages = len(rows), sum(rows), sum(map(chunks, rows))
@@ -59,15 +66,11 @@ def ring(rows: list[int], shared: int) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize(
-    ("rows", "shared"), [((20, 30), 9), ((1, 1), 1), ((8, 17), 8), ((20, 30, 11), 9), ((5, 9, 30, 17), 3)]
-)
-def test_costs_are_the_formulas_of_the_readme(
-    play: Any, monkeypatch: pytest.MonkeyPatch, rows: tuple[int, ...], shared: int
-) -> None:
+def counter(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Make chunks small and count multiplications from here on."""
     monkeypatch.setattr(session, "CHUNK", CHUNK)
     seen: Counter[str] = Counter()
-    for name in ("hash_and_multiply", "multiply"):
+    for name in ("hash_and_multiply", "multiply", "multiply_each"):
         original = getattr(group, name)
 
         def counting(points: Any, *rest: Any, original: Any = original) -> Any:
@@ -75,6 +78,16 @@ def test_costs_are_the_formulas_of_the_readme(
             return original(points, *rest)
 
         monkeypatch.setattr(group, name, counting)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("rows", "shared"), [((20, 30), 9), ((1, 1), 1), ((8, 17), 8), ((20, 30, 11), 9), ((5, 9, 30, 17), 3)]
+)
+def test_costs_are_the_formulas_of_the_readme(
+    play: Any, monkeypatch: pytest.MonkeyPatch, rows: tuple[int, ...], shared: int
+) -> None:
+    seen = counter(monkeypatch)
 
     def role(party: Party) -> Any:
         at = party.parties.index(party.name)
@@ -87,6 +100,59 @@ def test_costs_are_the_formulas_of_the_readme(
             seen[entry.message.split(".")[-1]] += entry.bytes
     stated = pair(*rows, shared) if len(rows) == 2 else ring(list(rows), shared)
     assert {kind: count for kind, count in seen.items() if kind != "Agreement"} == stated
+
+
+@pytest.mark.parametrize(("n", "m", "shared"), [(20, 30, 9), (1, 1, 1), (17, 8, 3)])
+def test_what_one_side_costs_is_the_formula_of_the_readme(
+    play: Any, monkeypatch: pytest.MonkeyPatch, n: int, m: int, shared: int
+) -> None:
+    seen = counter(monkeypatch)
+
+    def role(party: Party) -> Any:
+        own = range(n) if party.name == "bank" else range(n - shared, n - shared + m)
+        intersect.intersect(party, encode(np.array(own)), pad=False)
+        return [e for e in party.ledger.entries() if e.sender == party.name]
+
+    for entries in play(dict.fromkeys(NAMES[:2], role), intersect.MESSAGES).values():
+        for entry in entries:
+            seen[entry.message.split(".")[-1]] += entry.bytes
+    assert dict(seen) == one_sided(n, m)
+
+
+@pytest.mark.parametrize("verifiable", [False, True])
+def test_what_tables_cost_is_the_formula_of_the_readme(
+    play: Any, monkeypatch: pytest.MonkeyPatch, verifiable: bool
+) -> None:
+    rows, queries, label = bucket(300), bucket(20), 5
+    seen = counter(monkeypatch)
+    table = unbalanced.build(encode(np.arange(300)), np.zeros((300, label), np.uint8), verifiable=verifiable)
+    assert seen.pop("multiplications") == 300
+
+    def role(party: Party) -> Any:
+        if party.name == "bank":
+            unbalanced.sender(party, table)
+        else:
+            unbalanced.receiver(party, encode(np.arange(20)), verifiable=verifiable)
+        return [e for e in party.ledger.entries() if e.sender == party.name]
+
+    for entries in play({"shop": role, "bank": role}, (session.Hello, *unbalanced.MESSAGES)).values():
+        for entry in entries:
+            seen[entry.message.split(".")[-1]] += entry.bytes
+    tag, prefix = tag_size(rows, unbalanced.QUERIES), unbalanced.prefix_size(rows)
+    proofs = 64 * verifiable * chunks(queries)
+    points = 32 * queries + HEADER * chunks(queries)
+    few = 1 + 5 * verifiable * chunks(queries)  # the check of the public key, and what a proof costs whatever its size
+    assert seen.pop("multiplications") == queries * (3 + 3 * verifiable) + few
+    assert seen.pop("Answers") == points + proofs + 8 * chunks(queries)
+    assert seen == {
+        "Hello": 2 * 136,
+        "Offer": 8 + 3 * (8 + 32) + 2 * 8 + 1,
+        "Wanted": 9,
+        "Prefixes": 4 * 256**prefix + HEADER * chunks(256**prefix),
+        "Tails": (tag - prefix) * rows + HEADER * chunks(rows),
+        "Labels": (label + 16) * rows + HEADER * chunks(rows),
+        "Queries": points,
+    }
 
 
 def test_the_bytes_of_a_row_are_those_of_the_readme() -> None:
