@@ -13,6 +13,7 @@ import pytest
 from engine.errors import Misuse, PeerFault, Refused
 from engine.he.clear import Clear
 from engine.he.rlwe import Rlwe
+from engine.kernels import tiers
 from engine.psi import cardinality, intersect, session, stream
 from engine.psi.cardinality import Cardinality, Key, Opening, Sums, Total, Values, total
 from engine.psi.ecdh import Marks, PooledTags
@@ -34,8 +35,10 @@ def shuffled(ids: range, seed: int) -> list[int]:
 @pytest.fixture(params=["one part", "many parts"])
 def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "many parts":
-        monkeypatch.setattr(stream, "PART", 64)
-        monkeypatch.setattr(session, "CHUNK", 48)
+        if tiers.tier() == "reference":
+            pytest.skip("parts are padded with hundreds of rows, which takes minutes in Python integers")
+        monkeypatch.setattr(stream, "PART", 16)
+        monkeypatch.setattr(session, "CHUNK", 32)
     return str(request.param)
 
 
@@ -52,7 +55,7 @@ def matched(play: Play, *sets: range, policies: Any = None, **options: Any) -> d
 
 @pytest.mark.parametrize("receiver", [None, "bank", "telco"])
 @pytest.mark.parametrize("pad", [True, False])
-@pytest.mark.parametrize("sets", [(range(1), range(1)), (range(300), range(150, 350)), (range(500), range(499, 505))])
+@pytest.mark.parametrize("sets", [(range(1), range(1)), (range(40), range(20, 50)), (range(60), range(59, 64))])
 def test_the_receiver_learns_its_rows_and_the_sender_how_many(
     play: Play, parts: str, tmp_path: Path, receiver: str | None, pad: bool, sets: tuple[range, range]
 ) -> None:
@@ -73,7 +76,7 @@ def test_the_receiver_learns_its_rows_and_the_sender_how_many(
 def test_sets_in_parts_are_spilled_and_removed_even_if_a_run_fails(
     play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "PART", 64)
+    monkeypatch.setattr(stream, "PART", 16)
     seen, count = set(), stream.count_shared
 
     def spy(*arguments: Any) -> Any:
@@ -81,8 +84,8 @@ def test_sets_in_parts_are_spilled_and_removed_even_if_a_run_fails(
         return count(*arguments)
 
     monkeypatch.setattr(stream, "count_shared", spy)
-    with pytest.raises(Refused, match="minimum of 200"):
-        matched(play, range(300), range(150, 350), min_intersection=200, folder=tmp_path)
+    with pytest.raises(Refused, match="minimum of 30"):
+        matched(play, range(40), range(20, 50), min_intersection=30, folder=tmp_path)
     assert "keys" in seen
     assert not list(tmp_path.iterdir())
 
@@ -98,15 +101,15 @@ def test_keys_may_be_a_memory_map(play: Play, parts: str, tmp_path: Path) -> Non
 
         return run
 
-    found = play({"bank": role(range(200)), "telco": role(range(50, 250))}, intersect.MESSAGES)
-    assert found["bank"].rows.tolist() == list(range(50, 200))
+    found = play({"bank": role(range(40)), "telco": role(range(10, 50))}, intersect.MESSAGES)
+    assert found["bank"].rows.tolist() == list(range(10, 40))
 
 
 def test_misuse_is_named(play: Play, parts: str) -> None:
     with pytest.raises(Misuse, match="receiver must be one of bank, telco"):
         matched(play, range(3), range(3), receiver="shop")
-    twice = encode(np.arange(200))[[*range(200), 150]]
-    for keys, text in ((twice, "rows 151 and 201"), (twice[:, :4], "shape")):
+    twice = encode(np.arange(40))[[*range(40), 30]]
+    for keys, text in ((twice, "rows 31 and 41"), (twice[:, :4], "shape")):
         with pytest.raises((Misuse, PeerFault), match=text):
             play(dict.fromkeys(("bank", "telco"), lambda p, k=keys: intersect.intersect(p, k)), intersect.MESSAGES)
     with pytest.raises(Misuse, match="two parties"):
@@ -118,7 +121,7 @@ def test_below_the_minimum_the_receiver_learns_nothing(play: Play, parts: str) -
 
     def role(party: Party) -> None:
         ledgers[party.name] = party.ledger
-        intersect.intersect(party, encode(np.arange(100) + 97 * (party.name == "telco")), min_intersection=4)
+        intersect.intersect(party, encode(np.arange(20) + 17 * (party.name == "telco")), min_intersection=4)
 
     with pytest.raises(Refused, match="fewer customers than the minimum of 4"):
         play(dict.fromkeys(("bank", "telco"), role), intersect.MESSAGES)
@@ -171,7 +174,7 @@ def test_what_is_sent_depends_on_padded_sizes_only(play: Play, parts: str) -> No
 
         return play({"bank": role(sets[0]), "telco": role(sets[1])}, intersect.MESSAGES)
 
-    assert transcript(range(200), range(220)) == transcript(range(1000, 1205), range(1000, 1210))
+    assert transcript(range(35), range(40)) == transcript(range(1000, 1047), range(1000, 1033))
 
 
 @in_memory
@@ -203,7 +206,7 @@ def counted(play: Play, *sets: range, **options: Any) -> list[int]:
     return list(play({"bank": role(sets[0]), "telco": role(sets[1])}, cardinality.MESSAGES).values())
 
 
-@pytest.mark.parametrize("sets", [(range(1), range(1)), (range(300), range(150, 350))])
+@pytest.mark.parametrize("sets", [(range(1), range(1)), (range(40), range(20, 50))])
 def test_both_learn_how_many_rows_they_share(play: Play, parts: str, sets: tuple[range, range]) -> None:
     assert counted(play, *sets) == [len(set(sets[0]) & set(sets[1]))] * 2
 
@@ -213,9 +216,9 @@ def test_a_size_below_the_minimum_is_not_told(play: Play) -> None:
         counted(play, range(9), range(6, 20), min_intersection=4)
 
 
-IDS = {"bank": range(260), "telco": range(100, 300)}
-COLUMNS = np.stack([np.arange(260) ** 2 - 9000, np.full(260, -(2**50))], axis=1)
-EXPECTED = COLUMNS[100:].sum(axis=0).tolist()
+IDS = {"bank": range(50), "telco": range(20, 60)}
+COLUMNS = np.stack([np.arange(50) ** 2 - 900, np.full(50, -(2**50))], axis=1)
+EXPECTED = COLUMNS[20:].sum(axis=0).tolist()
 
 
 def summed(play: Play, holder: str, make: Callable[[], Any] = Clear, **options: Any) -> dict[str, Total]:
@@ -236,7 +239,7 @@ def summed(play: Play, holder: str, make: Callable[[], Any] = Clear, **options: 
 @pytest.mark.parametrize("holder", ["bank", "telco"])
 def test_sums_over_the_shared_rows(play: Play, parts: str, holder: str, to: Any) -> None:
     for name, found in summed(play, holder, to=to).items():
-        assert found.shared == 160
+        assert found.shared == 30
         assert (found.sums.tolist() if found.sums is not None else None) == (
             EXPECTED if to is None or name in to else None
         )
@@ -260,8 +263,8 @@ def test_below_a_minimum_no_sum_is_opened(play: Play, holder_refuses: bool) -> N
         finally:
             sent.update(entry.message for entry in party.ledger.entries())
 
-    with pytest.raises(Refused, match=rf"{name} refuses: .* minimum of 161"):
-        play(dict.fromkeys(IDS, role), cardinality.MESSAGES, {name: Policy(name, (Rule(min_intersection=161),))})
+    with pytest.raises(Refused, match=rf"{name} refuses: .* minimum of 31"):
+        play(dict.fromkeys(IDS, role), cardinality.MESSAGES, {name: Policy(name, (Rule(min_intersection=31),))})
     kinds = (Values, Sums, Opening) if holder_refuses else (Cardinality, Values, Sums, Opening)
     assert not sent & {spec_of(kind).name for kind in kinds}
 
@@ -272,8 +275,8 @@ def test_values_and_sides_that_cannot_be(play: Play) -> None:
         (COLUMNS[:5], {}, "one row for each key"),
         (COLUMNS.astype(float), {}, "int64"),
         (None, {}, "one row for each key"),
-        (np.full((260, 1), 2**62), {}, "less than 2"),
-        (np.full((260, 1), -(2**63)), {}, "less than 2"),
+        (np.full((50, 1), 2**62), {}, "less than 2"),
+        (np.full((50, 1), -(2**63)), {}, "less than 2"),
         (COLUMNS, {"to": ()}, "who learn"),
         (COLUMNS, {"to": ("shop",)}, "who learn"),
         (COLUMNS, {"holder": "shop"}, "holder"),
