@@ -17,7 +17,8 @@ The receiver learns which of its ids the sender holds, their labels, and about h
 sender learns about how many ids were asked (padded): not which, nor how many matched. So it cannot hold the result to
 a minimum and refuses where its policy asks for one. Semi-honest; with a verifiable table the sender must answer
 every query with the key of the table's public element (a pinned one, if the receiver has it from elsewhere): else it
-could tell by a later reaction which query it had answered wrongly. What stands in the table is the sender's word.
+could tell by a later reaction which query it had answered wrongly. What stands in the table is the sender's word, and a
+label that does not open stops the receiver, which tells a sender who spoilt it on purpose that its row was asked for.
 
 Every query is a guess at an id, and nothing but the budget bounds them. Whoever holds a table can ask later, under the
 same key: make a new one when the set changes, for two tables under one key would show the change.
