@@ -19,7 +19,7 @@ from typing import Any
 from engine.errors import Misuse
 
 TIERS = ("reference", "portable", "simd")
-FEATURES = ("avx512f", "avx512dq", "avx512ifma")
+FEATURES = ("avx512f", "avx512dq", "avx512ifma", "vaes")
 
 KERNELS: dict[str, tuple[str, ...]] = {
     "ring.scale": ("reference", "portable"),
@@ -28,6 +28,10 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "ring.integers": ("reference", "portable"),
     "ring.fold": ("reference", "portable"),
     "ring.product": ("reference", "portable"),
+    "masks.add": TIERS,
+    "masks.quantise": ("reference", "portable"),
+    "masks.pack": ("reference", "portable"),
+    "masks.unpack": ("reference", "portable"),
     "group.expand": ("reference", "simd"),
     "group.map": TIERS,
     "group.map_multiply": TIERS,

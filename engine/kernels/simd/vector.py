@@ -90,11 +90,11 @@ def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any
 
 @intrinsic
 def load(typing: Any, array: Any, index: Any) -> Any:
-    """Return the eight words from a position of a flat, contiguous uint64 array; no bounds are checked."""
+    """Return the eight words from a position of a flat, contiguous array of integers; no bounds are checked."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         value = builder.load(_place(context, builder, signature.args[0], *arguments))
-        value.align = 8
+        value.align = signature.args[0].dtype.bitwidth // 8
         return value
 
     return u64x8(array, types.intp), generate
@@ -102,10 +102,11 @@ def load(typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """Write eight words to a position of a flat, contiguous uint64 array; no bounds are checked."""
+    """Write eight words to a position of a flat, contiguous array of integers; no bounds are checked."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[2], _place(context, builder, signature.args[0], *arguments[:2])).align = 8
+        kind = signature.args[0]
+        builder.store(arguments[2], _place(context, builder, kind, *arguments[:2])).align = kind.dtype.bitwidth // 8
         return context.get_dummy_value()
 
     return types.void(array, types.intp, u64x8), generate
