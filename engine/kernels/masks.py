@@ -67,13 +67,13 @@ def quantise(values: NDArray[np.floating], bits: int, limit: float) -> NDArray[n
     value is not a number.
     """
     if values.ndim != 1 or not 0 <= bits <= 53 or not 0 < limit * 2.0**bits <= 2.0**53:
-        raise Misuse("Numbers of shape (n,) are quantised to at most 53 bits, those after the point and above together.")
+        raise Misuse(
+            "Numbers of shape (n,) are quantised to at most 53 bits, those after the point and above together."
+        )
     if np.isnan(values).any():
         raise Misuse("A value to be quantised is not a number; check what was trained.")
     out = np.empty(values.shape, dtype=np.int64)
-    kernel("masks.quantise")(
-        np.ascontiguousarray(values, dtype=np.float64), 2.0**bits, limit * 2.0**bits, out
-    )
+    kernel("masks.quantise")(np.ascontiguousarray(values, dtype=np.float64), 2.0**bits, limit * 2.0**bits, out)
     return out
 
 

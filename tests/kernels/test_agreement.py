@@ -195,6 +195,39 @@ def matrix_products(ring: Ring, residues: Array) -> Iterator[Case]:
         yield (matrix, residues, ring._constants), ()
 
 
+def maskings() -> Iterator[Case]:
+    """Sizes and counters that fill no step, or more than the piece that keys pass over, with carries inside."""
+    rng = np.random.default_rng(800)
+    for count, begin in ((0, 0), (2, 0), (130, 5), (510, 2**64 - 33), (8500, 2**128 - 1), (4224, 7 * 2**64 - 1000)):
+        counter = np.array([begin >> 64, begin % 2**64], dtype=np.uint64)
+        words = rng.choice(np.array([0, 1, 2**32 - 1, 2**31, 12345], dtype=np.uint32), count)
+        for wide in (False, True):
+            for keys, negative in (([0, 255], [True, False]), ([7], [True])):
+                lines = np.resize(rng.integers(0, 2**32, 8 * len(keys), dtype=np.uint32), (len(keys), 8))
+                lines[0] = keys[0]
+                yield (lines, np.array(negative), counter, wide), (words.copy(),)
+
+
+def quantisings() -> Iterator[Case]:
+    values = np.array(
+        [0, -0.0, 0.5, 1.5, -0.5, -1.5, 0.49999999999999994, 2.0**40, -(2.0**60), np.inf, -np.inf, 1e-320]
+    )
+    for factor, limit in ((1.0, 2.0**53), (2.0**20, 2.0**30), (1.0, 1.5)):
+        yield (np.tile(values, 3), factor, limit), (np.empty(3 * values.size, np.int64),)
+
+
+def packings() -> Iterator[Case]:
+    words = np.resize(np.array([0, 2**64 - 1, 1, 2**63, 0x0123456789ABCDEF], dtype=np.uint64), 23)
+    for bits in (1, 3, 8, 31, 32, 33, 63, 64):
+        yield (words, np.uint64(bits)), (np.zeros(-(-23 * bits // 8), np.uint8),)
+
+
+def unpackings() -> Iterator[Case]:
+    for bits in (1, 3, 8, 31, 32, 33, 63, 64):
+        packed = np.resize(np.array([255, 0, 129, 255, 255, 1], dtype=np.uint8), -(-23 * bits // 8))
+        yield (packed, np.uint64(bits)), (np.empty(23, np.uint64),)
+
+
 EDGES: dict[str, Callable[[], Iterator[Case]]] = {
     "ring.scale": ring_cases(scalings),
     "ring.truncate": ring_cases(truncations),
@@ -202,6 +235,10 @@ EDGES: dict[str, Callable[[], Iterator[Case]]] = {
     "ring.integers": ring_cases(centred),
     "ring.fold": ring_cases(foldings),
     "ring.product": ring_cases(matrix_products),
+    "masks.add": maskings,
+    "masks.quantise": quantisings,
+    "masks.pack": packings,
+    "masks.unpack": unpackings,
     "group.expand": expansions,
     "group.map": maps,
     "group.map_multiply": map_products,

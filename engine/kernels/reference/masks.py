@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 Words = NDArray[np.uint32]
 
 
-def add(
-    keys: Words, negative: NDArray[np.bool_], counter: NDArray[np.uint64], wide: bool, words: Words
-) -> None:
+def add(keys: Words, negative: NDArray[np.bool_], counter: NDArray[np.uint64], wide: bool, words: Words) -> None:
     """Add the mask of each key to the words in place, or subtract it; counter: (high, low) of the first block."""
     size = 8 if wide else 4
     numbers = [int.from_bytes(words.tobytes()[i : i + size], "little") for i in range(0, words.nbytes, size)]
@@ -29,7 +27,7 @@ def add(
 
 
 def _stream(key: bytes, counter: int, count: int) -> bytes:
-    cipher = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()
+    cipher = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()  # noqa: S305  of which counter mode is made
     blocks = [((counter + i) % (1 << 128)).to_bytes(16, "big") for i in range(-(-count // 16))]
     return b"".join(cipher.update(block) for block in blocks)
 

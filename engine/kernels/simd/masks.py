@@ -21,7 +21,7 @@ _STEP = 128  # words of 32 bits in eight vectors
 _BLOCKS = 32  # in eight vectors
 _PIECE = 1 << 12  # words that all keys pass over before the next, a multiple of _STEP
 _KEY = 15 * 8  # words of 64 bits of a key schedule, each round key four times
-_OFFSETS = np.array([[0, 4 * i, 0, 4 * i + 1, 0, 4 * i + 2, 0, 4 * i + 3] for i in range(8)], dtype=np.uint64).ravel()
+_PLACES = np.array([[0, i] for i in range(_BLOCKS)], dtype=np.uint64).byteswap().ravel()
 _EVEN, _ODD = np.resize(np.array([2**64 - 1, 0], np.uint64), 8), np.resize(np.array([0, 2**64 - 1], np.uint64), 8)
 _ROUND_CONSTANTS = np.array([1 << i for i in range(7)], dtype=np.uint32)
 _NARROW = ir.VectorType(ir.IntType(32), 16)
@@ -43,15 +43,21 @@ def _cipher(name):
 aes_round, aes_last = _cipher("aesenc"), _cipher("aesenclast")
 
 
-@intrinsic
-def narrow_add(typing, a, b):
-    """Add modulo 2**32 in sixteen lanes."""
+def _narrow(instruction):
+    @intrinsic
+    def apply(typing, a, b):
+        """Compute modulo 2**32 in sixteen lanes."""
 
-    def generate(context, builder, signature, arguments):
-        a, b = (builder.bitcast(argument, _NARROW) for argument in arguments)
-        return builder.bitcast(builder.add(a, b), VECTOR)
+        def generate(context, builder, signature, arguments):
+            a, b = (builder.bitcast(argument, _NARROW) for argument in arguments)
+            return builder.bitcast(getattr(builder, instruction)(a, b), VECTOR)
 
-    return u64x8(u64x8, u64x8), generate
+        return u64x8(u64x8, u64x8), generate
+
+    return apply
+
+
+narrow_add, narrow_subtract = _narrow("add"), _narrow("sub")
 
 
 @intrinsic
@@ -90,19 +96,6 @@ def expand(key, schedule, staging):
         schedule[i] = U(words[at + 1]) << U(32) | U(words[at])
 
 
-@helper
-def counters(high, low, staging):
-    """Lay out the counters of 32 blocks, modulo 2**128, each as its two words; a carry is rare and not worth a vector."""
-    if low + U(_BLOCKS) < low:
-        for i in range(_BLOCKS):
-            word = low + U(i)
-            staging[2 * i], staging[2 * i + 1] = high + U(word < low), word
-    else:
-        base = broadcast(high) & load(_EVEN, 0) | broadcast(low) & load(_ODD, 0)
-        for i in range(0, 2 * _BLOCKS, 8):
-            store(staging, i, base + load(_OFFSETS, i))
-
-
 @inlined
 def every(step, s, key):
     """Take one round of AES on eight vectors, whose latencies hide one another."""
@@ -112,59 +105,102 @@ def every(step, s, key):
 
 
 @inlined
-def first_round(a, key):
-    return swapped(a) ^ key
+def eight(words, at, distance):
+    """Return eight vectors of an array, each `distance` after the last."""
+    first = load(words, at), load(words, at + distance), load(words, at + 2 * distance), load(words, at + 3 * distance)
+    at += 4 * distance
+    return (
+        *first,
+        load(words, at),
+        load(words, at + distance),
+        load(words, at + 2 * distance),
+        load(words, at + 3 * distance),
+    )
 
 
-@helper
-def encrypt(staging, schedule, at):
-    """Turn counters into the stream, under the schedule that starts at word `at`."""
-    first = load(staging, 0), load(staging, 8), load(staging, 16), load(staging, 24)
-    s = (*first, load(staging, 32), load(staging, 40), load(staging, 48), load(staging, 56))
-    s = every(first_round, s, load(schedule, at))
+@inlined
+def encrypted(high, low, schedule, at):
+    """Return the stream of the 32 counters from high, low, a multiple of 32; the schedule starts at word `at`.
+
+    So the counters differ in the last byte of a block only, and no sum is needed.
+    """
+    first = swapped(broadcast(high) & load(_EVEN, 0) | broadcast(low) & load(_ODD, 0)) ^ load(schedule, at)
+    s = every(xor, eight(_PLACES, 0, 8), first)
     for i in range(at + 8, at + _KEY - 8, 8):
         s = every(aes_round, s, load(schedule, i))
-    a, b, c, d, e, f, g, h = every(aes_last, s, load(schedule, at + _KEY - 8))
-    store(staging, 0, a), store(staging, 8, b), store(staging, 16, c), store(staging, 24, d)
-    store(staging, 32, e), store(staging, 40, f), store(staging, 48, g), store(staging, 56, h)
+    return every(aes_last, s, load(schedule, at + _KEY - 8))
 
 
-@helper
-def combine(words, at, staging, minus, wide):
-    """Add 512 bytes of stream to the words from `at` on, or subtract them: x - m = ~(~x + m)."""
-    flip = broadcast(U(0) - U(minus))
-    if wide:
-        for i in range(0, 64, 8):
-            store(words, at + 2 * i, (load(words, at + 2 * i) ^ flip) + load(staging, i) ^ flip)
+@inlined
+def xor(a, b):
+    return a ^ b
+
+
+@inlined
+def combine(words, at, masks, operation):
+    a, b, c, d, e, f, g, h = masks
+    s, t, u, v, w, x, y, z = eight(words, at, 16)
+    store(words, at, operation(s, a)), store(words, at + 16, operation(t, b))
+    store(words, at + 32, operation(u, c)), store(words, at + 48, operation(v, d))
+    store(words, at + 64, operation(w, e)), store(words, at + 80, operation(x, f))
+    store(words, at + 96, operation(y, g)), store(words, at + 112, operation(z, h))
+
+
+@inlined
+def wide_add(a, b):
+    return a + b
+
+
+@inlined
+def wide_subtract(a, b):
+    return a - b
+
+
+@inlined
+def combine_all(words, at, masks, minus, wide):
+    """Add a step of masks to the words from `at` on, or subtract them, modulo 2**64 or 2**32."""
+    if wide and minus:
+        combine(words, at, masks, wide_subtract)
+    elif wide:
+        combine(words, at, masks, wide_add)
+    elif minus:
+        combine(words, at, masks, narrow_subtract)
     else:
-        for i in range(0, 64, 8):
-            store(words, at + 2 * i, narrow_add(load(words, at + 2 * i) ^ flip, load(staging, i)) ^ flip)
+        combine(words, at, masks, narrow_add)
 
 
 @helper
-def pass_over(words, start, stop, schedules, negative, high, low, wide, staging):
-    """Add the masks of all keys to whole steps of the words; (high, low) is the counter of block start/4."""
+def combine_some(words, at, masks, minus, wide):
+    """Do the same where only a part of the step lies in the array."""
+    step = np.zeros(_STEP, np.uint32)
+    first, last = max(at, 0), min(at + _STEP, words.size)
+    step[first - at : last - at] = words[first:last]
+    combine_all(step, 0, masks, minus, wide)
+    words[first:last] = step[first - at : last - at]
+
+
+@helper
+def pass_over(words, start, stop, schedules, negative, high, low, wide):
+    """Add the masks of all keys to the words in [start, stop), in steps from `start`; high, low is its counter."""
     for key in range(negative.size):
         for at in range(start, stop, _STEP):
             word = low + (U(at - start) >> U(2))
-            counters(high + U(word < low), word, staging)
-            encrypt(staging, schedules, key * _KEY)
-            combine(words, at, staging, negative[key], wide)
+            masks = encrypted(high + U(word < low), word, schedules, key * _KEY)
+            if at >= 0 and at + _STEP <= words.size:
+                combine_all(words, at, masks, negative[key], wide)
+            else:
+                combine_some(words, at, masks, negative[key], wide)
 
 
 @kernel(reads(types.uint32, 2), reads(types.boolean, 1), reads(types.uint64, 1), types.boolean, writes(types.uint32, 1))
 def add(keys, negative, counter, wide, words):
-    staging, schedules = scratch(64), scratch(keys.shape[0] * _KEY)
+    """Steps begin at counters that are multiples of 32, so the first may begin before the words."""
+    staging, schedules = scratch(8), scratch(keys.shape[0] * _KEY)
     for i in range(keys.shape[0]):
         expand(keys[i], schedules[i * _KEY : (i + 1) * _KEY], staging)
-    high, whole = counter[0], words.size // _STEP * _STEP
-    for start in range(0, whole, _PIECE):
-        low = counter[1] + (U(start) >> U(2))
-        stop = min(start + _PIECE, whole)
-        pass_over(words, start, stop, schedules, negative, high + U(low < counter[1]), low, wide, staging)
-    if whole < words.size:
-        rest = np.empty(_STEP, np.uint32)
-        rest[: words.size - whole] = words[whole:]
-        low = counter[1] + (U(whole) >> U(2))
-        pass_over(rest, 0, _STEP, schedules, negative, high + U(low < counter[1]), low, wide, staging)
-        words[whole:] = rest[: words.size - whole]
+    first = counter[1] & ~U(_BLOCKS - 1)
+    begin = -4 * np.int64(counter[1] - first)
+    for start in range(begin, words.size, _PIECE):
+        low = first + (U(start - begin) >> U(2))
+        stop = min(start + _PIECE, words.size)
+        pass_over(words, start, stop, schedules, negative, counter[0] + U(low < first), low, wide)
