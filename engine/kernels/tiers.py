@@ -32,6 +32,8 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "masks.quantise": ("reference", "portable"),
     "masks.pack": ("reference", "portable"),
     "masks.unpack": ("reference", "portable"),
+    "sums.histogram": ("reference", "portable"),
+    "sums.segments": ("reference", "portable"),
     "group.expand": ("reference", "simd"),
     "group.map": TIERS,
     "group.map_multiply": TIERS,

@@ -228,6 +228,22 @@ def unpackings() -> Iterator[Case]:
         yield (packed, np.uint64(bits)), (np.empty(23, np.uint64),)
 
 
+def histograms() -> Iterator[Case]:
+    """Each extreme of 64 bits in the same bin, so that sums wrap; more rows than a piece; no rows."""
+    rng = np.random.default_rng(3)
+    for count in (0, 1, 4097):
+        bins = rng.choice(np.array([0, 1, 65535], dtype=np.uint16), (2, count))
+        nodes = rng.choice(np.array([-1, 0, 2], dtype=np.int32), count)
+        pairs = rng.choice(np.array([0, 1, -1, 2**63 - 1, -(2**63)]), (count, 2))
+        yield (bins, nodes, pairs), (np.empty((3, 2, 65536, 2), np.int64),)
+
+
+def segments() -> Iterator[Case]:
+    values = np.resize(np.array([2**63 - 1, 1, -(2**63), -1, 0]), (9, 2))
+    for offsets in ([0, 9], [2], [0, 0, 1, 5, 5, 9]):
+        yield (values, np.array(offsets)), (np.empty((len(offsets) - 1, 2), np.int64),)
+
+
 EDGES: dict[str, Callable[[], Iterator[Case]]] = {
     "ring.scale": ring_cases(scalings),
     "ring.truncate": ring_cases(truncations),
@@ -239,6 +255,8 @@ EDGES: dict[str, Callable[[], Iterator[Case]]] = {
     "masks.quantise": quantisings,
     "masks.pack": packings,
     "masks.unpack": unpackings,
+    "sums.histogram": histograms,
+    "sums.segments": segments,
     "group.expand": expansions,
     "group.map": maps,
     "group.map_multiply": map_products,
