@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.kernels import KERNELS, group, tiers
+from engine.kernels import KERNELS, group, ntt, tiers
 from engine.kernels.constants import INVSQRT_A_MINUS_D, ORDER, SQRT_M1, D, P
 from engine.kernels.reference import group as reference
 from engine.kernels.ring import Ring
@@ -244,6 +244,31 @@ def segments() -> Iterator[Case]:
         yield (values, np.array(offsets)), (np.empty((len(offsets) - 1, 2), np.int64),)
 
 
+def transforms() -> Iterator[Case]:
+    """Numbers at their bounds, random signs of them, and random numbers, in every size that has passes of its own."""
+    rng = np.random.default_rng(50)
+    for size in (64, 128, 256, 512, 1024, 8192):
+        for prime in (1125899906826241, 35184371613697, 65537):
+            edge = np.array([0, 1, prime - 1, prime // 2], dtype=np.uint64)
+            rows = [
+                np.full(size, prime - 1, np.uint64),
+                rng.choice(edge, size),
+                rng.integers(0, prime, size, np.uint64),
+            ]
+            yield (ntt.table(prime, size), np.uint64(prime)), (np.stack(rows),)
+
+
+def dots() -> Iterator[Case]:
+    """No products, one, and more than fit in an accumulator of 64 bits, all at their bounds."""
+    rng = np.random.default_rng(51)
+    for prime in (1125899906826241, 65537):
+        for count in (0, 1, 5, 4097):
+            factors = rng.choice(np.array([0, 1, prime - 1, prime // 2], dtype=np.uint64), 7 + 64 * (count + 1))
+            pairs = rng.choice(np.array([prime - 1, prime - 1, 0], dtype=np.uint64), (count, 2, 64))
+            factors[7::64], pairs[:, :, 0] = prime - 1, prime - 1
+            yield (factors, 7, 64, pairs, np.uint64(prime)), (np.empty((2, 64), np.uint64),)
+
+
 EDGES: dict[str, Callable[[], Iterator[Case]]] = {
     "ring.scale": ring_cases(scalings),
     "ring.truncate": ring_cases(truncations),
@@ -257,6 +282,9 @@ EDGES: dict[str, Callable[[], Iterator[Case]]] = {
     "masks.unpack": unpackings,
     "sums.histogram": histograms,
     "sums.segments": segments,
+    "ntt.forward": transforms,
+    "ntt.inverse": transforms,
+    "ntt.dot": dots,
     "group.expand": expansions,
     "group.map": maps,
     "group.map_multiply": map_products,

@@ -1,0 +1,103 @@
+"""Polynomials modulo x**N + 1 and a prime p = 1 modulo 2N, p < 2**50, where products are taken value by value.
+
+Rows are uint64 of N numbers below p. `forward` turns coefficients into the values at the 2N-th roots of unity of odd
+order, in an order of its own; `inverse` undoes it. N is a power of two, at least 64.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import Misuse
+from engine.kernels.tiers import kernel
+
+__all__ = ["Transform"]
+
+Words = NDArray[np.uint64]
+
+
+class Transform:
+    """The transforms for one prime and size. Shapes are checked; numbers that are not below p are not."""
+
+    def __init__(self, prime: int, size: int) -> None:
+        if size < 64 or size & size - 1 or prime >= 1 << 50 or prime % (2 * size) != 1:
+            raise Misuse("A transform needs a size of 2**k, at least 64, and a prime below 2**50, 1 modulo twice it.")
+        self.prime, self.size = prime, size
+
+    @cached_property
+    def _table(self) -> Words:
+        return table(self.prime, self.size)
+
+    def forward(self, values: Words) -> Words:
+        """Transform rows (..., N) in place and return them; they must be contiguous."""
+        kernel("ntt.forward")(self._table, np.uint64(self.prime), self._rows(values))
+        return values
+
+    def inverse(self, values: Words) -> Words:
+        """Undo `forward`, in place."""
+        kernel("ntt.inverse")(self._table, np.uint64(self.prime), self._rows(values))
+        return values
+
+    def dot(self, factors: Words, first: int, step: int, pairs: Words) -> Words:
+        """Return sum_k factor_k * pairs[k], value by value, (2, N), for pairs (count, 2, N).
+
+        factor_k is the N words at first + k*step of `factors`, which may have any shape and is contiguous.
+        """
+        count = len(pairs)
+        if pairs.shape != (count, 2, self.size) or first < 0 or step < 0:
+            raise Misuse(f"A sum of products takes pairs of shape (count, 2, {self.size}).")
+        if count and first + (count - 1) * step + self.size > factors.size:
+            raise Misuse("A sum of products reaches beyond its factors.")
+        out = np.empty((2, self.size), dtype=np.uint64)
+        kernel("ntt.dot")(factors.reshape(-1), first, step, pairs, np.uint64(self.prime), out)
+        return out
+
+    def _rows(self, values: Words) -> Words:
+        if values.shape[-1] != self.size or not values.flags.c_contiguous:
+            raise Misuse(f"A transform takes contiguous rows of {self.size} words.")
+        return values.reshape(-1, self.size)
+
+
+def table(prime: int, size: int) -> Words:
+    """Return (8, N): powers of the root as `reference.ntt` has them and their quotients, then both for eight lanes.
+
+    Below is the same of the inverse, with 1/N in the first column. A quotient is floor(w * 2**64 / p), or 2**52.
+    """
+    root = _root(prime, size)
+    rows: list[list[int]] = []
+    for base in (root, pow(root, -1, prime)):
+        powers = _powers(base, prime, size)
+        if base != root:
+            powers[0] = pow(size, -1, prime)
+        lanes = _by_lane(powers)
+        rows += [powers, [(w << 64) // prime for w in powers], lanes, [(w << 52) // prime for w in lanes]]
+    return np.array(rows, dtype=np.uint64)
+
+
+def _root(prime: int, size: int) -> int:
+    """Return a number of order 2N: one whose N-th power is -1."""
+    candidates = (pow(x, (prime - 1) // (2 * size), prime) for x in range(2, 1000))
+    return next(root for root in candidates if pow(root, size, prime) == prime - 1)
+
+
+def _powers(root: int, prime: int, size: int) -> list[int]:
+    """Return root**e at index i, where e is i with its bits in reverse."""
+    powers = [1] * size
+    for i in range(1, size):
+        top = 1 << i.bit_length() - 1
+        powers[i] = powers[i - top] * pow(root, size // (2 * top), prime) % prime
+    return powers
+
+
+def _by_lane(powers: list[int]) -> list[int]:
+    """Reorder the last two steps' powers, so that those for eight factors of N/8 lie side by side."""
+    size, arranged = len(powers), powers.copy()
+    for parts in (2, 4):
+        begin = size // 8 * parts
+        for start in range(begin, 2 * begin, 8 * parts):
+            group = powers[start : start + 8 * parts]
+            arranged[start : start + 8 * parts] = [x for part in range(parts) for x in group[part::parts]]
+    return arranged

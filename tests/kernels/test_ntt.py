@@ -1,0 +1,77 @@
+"""Products of polynomials modulo x**N + 1 against the school's way, in every tier, and what transforms refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engine.errors import Misuse
+from engine.kernels.ntt import Transform
+
+SIZE = 64
+PRIMES = [1125899906826241, 35184371613697, 257]
+
+
+def multiplied(a: NDArray[np.uint64], b: NDArray[np.uint64], prime: int) -> list[int]:
+    product = [0] * (2 * len(a))
+    for i, x in enumerate(a):
+        for j, y in enumerate(b):
+            product[i + j] += int(x) * int(y)
+    return [(low - high) % prime for low, high in zip(product[: len(a)], product[len(a) :], strict=True)]
+
+
+@pytest.mark.parametrize("prime", PRIMES)
+def test_values_multiply_as_polynomials_do(tier: str, prime: int) -> None:
+    rng, transform = np.random.default_rng(1), Transform(prime, SIZE)
+    a = np.concatenate([np.full((1, SIZE), prime - 1, np.uint64), rng.integers(0, prime, (2, SIZE), dtype=np.uint64)])
+    b = rng.integers(0, prime, (3, 2, SIZE), dtype=np.uint64)
+    found = transform.inverse(transform.dot(transform.forward(a.copy()), 0, SIZE, transform.forward(b.copy())))
+    for half in range(2):
+        products = [multiplied(x, y, prime) for x, y in zip(a, b[:, half], strict=True)]
+        assert found[half].tolist() == [sum(column) % prime for column in zip(*products, strict=True)]
+
+
+@pytest.mark.parametrize("prime", PRIMES)
+def test_values_are_those_at_the_odd_powers_of_a_root(tier: str, prime: int) -> None:
+    """Of which the transform chooses the order: each of the roots of x**N + 1 serves once."""
+    line = np.zeros((1, SIZE), dtype=np.uint64)
+    line[0, 1] = 1
+    roots = Transform(prime, SIZE).forward(line)[0].tolist()
+    assert len(set(roots)) == SIZE
+    assert all(pow(root, SIZE, prime) == prime - 1 for root in roots)
+    coefficients = np.random.default_rng(2).integers(0, prime, SIZE, dtype=np.uint64)
+    values = Transform(prime, SIZE).forward(coefficients.copy())
+    expected = [sum(int(c) * pow(root, i, prime) for i, c in enumerate(coefficients)) % prime for root in roots]
+    assert values.tolist() == expected
+
+
+def test_factors_may_lie_anywhere(tier: str) -> None:
+    """A step of 0 uses one factor again, and what lies between factors is not read."""
+    prime = PRIMES[0]
+    transform, rng = Transform(prime, SIZE), np.random.default_rng(3)
+    factors, pairs = (
+        rng.integers(0, prime, (4, 3, SIZE), dtype=np.uint64),
+        rng.integers(0, prime, (4, 2, SIZE), np.uint64),
+    )
+    chosen = transform.dot(factors, SIZE, 3 * SIZE, pairs)
+    np.testing.assert_array_equal(chosen, transform.dot(factors[:, 1].copy(), 0, SIZE, pairs))
+    same = transform.dot(factors, SIZE, 0, pairs)
+    np.testing.assert_array_equal(same, transform.dot(np.tile(factors[0, 1], 4), 0, SIZE, pairs))
+
+
+def test_what_has_no_transform_is_refused() -> None:
+    for prime, size in ((257, 32), (257, 96), (257, 256), ((1 << 50) + 1, 64), (193, 128)):
+        with pytest.raises(Misuse, match="size"):
+            Transform(prime, size)
+    transform, rows = Transform(257, SIZE), np.zeros((3, 2, SIZE), dtype=np.uint64)
+    for wrong in (rows[:, :, :32], rows[:, :, ::-1], rows.transpose(2, 1, 0)):
+        with pytest.raises(Misuse):
+            transform.forward(wrong)
+    for first, step, pairs in (
+        (0, SIZE, rows[:, :1]),
+        (-1, SIZE, rows),
+        (1, 2 * SIZE, np.zeros((4, 2, SIZE), np.uint64)),
+    ):
+        with pytest.raises(Misuse):
+            transform.dot(rows, first, step, pairs)
