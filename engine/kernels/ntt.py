@@ -41,18 +41,20 @@ class Transform:
         kernel("ntt.inverse")(self._table, np.uint64(self.prime), self._rows(values))
         return values
 
-    def dot(self, factors: Words, first: int, step: int, pairs: Words) -> Words:
-        """Return sum_k factor_k * pairs[k], value by value, (2, N), for pairs (count, 2, N).
+    def matmul(self, factors: Words, places: tuple[int, int, int], rows: Words, count: int) -> Words:
+        """Return sum_k factor_ik * rows[k], value by value, (count, r, N), for rows (n, r, N), all transformed.
 
-        factor_k is the N words at first + k*step of `factors`, which may have any shape and is contiguous.
+        factor_ik is the N words at first + i*across + k*along of `factors`, which may have any shape, where places is
+        (first, across, along), none of them negative.
         """
-        count = len(pairs)
-        if pairs.shape != (count, 2, self.size) or first < 0 or step < 0:
-            raise Misuse(f"A sum of products takes pairs of shape (count, 2, {self.size}).")
-        if count and first + (count - 1) * step + self.size > factors.size:
+        if rows.ndim != 3 or rows.shape[2] != self.size or not (rows.flags.c_contiguous and factors.flags.c_contiguous):
+            raise Misuse(f"A sum of products takes contiguous rows of {self.size} words, shape (n, r, {self.size}).")
+        first, across, along = places
+        last = first + max(count - 1, 0) * across + max(len(rows) - 1, 0) * along + self.size
+        if min(places) < 0 or (count and len(rows) and last > factors.size):
             raise Misuse("A sum of products reaches beyond its factors.")
-        out = np.empty((2, self.size), dtype=np.uint64)
-        kernel("ntt.dot")(factors.reshape(-1), first, step, pairs, np.uint64(self.prime), out)
+        out = np.empty((count, *rows.shape[1:]), dtype=np.uint64)
+        kernel("ntt.matmul")(factors.reshape(-1), np.array(places, dtype=np.int64), rows, np.uint64(self.prime), out)
         return out
 
     def _rows(self, values: Words) -> Words:

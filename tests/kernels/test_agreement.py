@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -258,15 +259,44 @@ def transforms() -> Iterator[Case]:
             yield (ntt.table(prime, size), np.uint64(prime)), (np.stack(rows),)
 
 
-def dots() -> Iterator[Case]:
+def sums_of_products() -> Iterator[Case]:
     """No products, one, and more than fit in an accumulator of 64 bits, all at their bounds."""
     rng = np.random.default_rng(51)
     for prime in (1125899906826241, 65537):
-        for count in (0, 1, 5, 4097):
-            factors = rng.choice(np.array([0, 1, prime - 1, prime // 2], dtype=np.uint64), 7 + 64 * (count + 1))
-            pairs = rng.choice(np.array([prime - 1, prime - 1, 0], dtype=np.uint64), (count, 2, 64))
-            factors[7::64], pairs[:, :, 0] = prime - 1, prime - 1
-            yield (factors, 7, 64, pairs, np.uint64(prime)), (np.empty((2, 64), np.uint64),)
+        for rows, width, count in ((0, 2, 2), (1, 3, 3), (5, 4, 2), (4097, 1, 1)):
+            factors = rng.choice(np.array([0, 1, prime - 1, prime // 2], dtype=np.uint64), 7 + 256 * (rows * count + 1))
+            values = rng.choice(np.array([prime - 1, prime - 1, 0], dtype=np.uint64), (rows, width, 256))
+            factors[7::256], values[:, :, 0] = prime - 1, prime - 1
+            places = np.array([7, 256 * rows, 256])
+            yield (factors, places, values, np.uint64(prime)), (np.empty((count, width, 256), np.uint64),)
+
+
+LATTICES = [(1125899906826241, 1125899906629633, 1125899905744897), (65537, 114689)]
+PLAIN_MODULI = (35184371613697, 35184371417089, 17, 3)
+
+
+def scaled_plaintexts() -> Iterator[Case]:
+    for primes in LATTICES:
+        for t in PLAIN_MODULI:
+            near = [0, 1, t - 1, t // 2, t // 2 + 1, 2, *np.random.default_rng(t).integers(0, t, 50)]
+            values = np.array([x % t for x in near], dtype=np.uint64)
+            yield (
+                (values, np.uint64(t), np.array(primes, np.uint64)),
+                (np.empty((len(primes), len(values)), np.uint64),),
+            )
+
+
+def divided_residues() -> Iterator[Case]:
+    """Multiples of q/t and of q/2t, and their neighbours at a distance that 64 bits of a fraction can tell."""
+    for primes in LATTICES:
+        q = prod(primes)
+        for t in PLAIN_MODULI:
+            halves = [q * k // (2 * t) for k in (0, 1, 2, 3, t, t + 1, 2 * t - 1, 2 * t - 2)]
+            far = (q >> 60) // t + 1
+            numbers = [(x + d) % q for x in halves for d in (far, -far)] + [0, 1, q - 1]
+            residues = np.array([[x % p for x in numbers] for p in primes], dtype=np.uint64)
+            cofactors = np.array([pow(q // p, -1, p) for p in primes], dtype=np.uint64)
+            yield (residues, np.uint64(t), np.array(primes, np.uint64), cofactors), (np.empty(len(numbers), np.uint64),)
 
 
 EDGES: dict[str, Callable[[], Iterator[Case]]] = {
@@ -284,7 +314,9 @@ EDGES: dict[str, Callable[[], Iterator[Case]]] = {
     "sums.segments": segments,
     "ntt.forward": transforms,
     "ntt.inverse": transforms,
-    "ntt.dot": dots,
+    "ntt.matmul": sums_of_products,
+    "bfv.scale": scaled_plaintexts,
+    "bfv.divide": divided_residues,
     "group.expand": expansions,
     "group.map": maps,
     "group.map_multiply": map_products,

@@ -26,7 +26,9 @@ def test_values_multiply_as_polynomials_do(tier: str, prime: int) -> None:
     rng, transform = np.random.default_rng(1), Transform(prime, SIZE)
     a = np.concatenate([np.full((1, SIZE), prime - 1, np.uint64), rng.integers(0, prime, (2, SIZE), dtype=np.uint64)])
     b = rng.integers(0, prime, (3, 2, SIZE), dtype=np.uint64)
-    found = transform.inverse(transform.dot(transform.forward(a.copy()), 0, SIZE, transform.forward(b.copy())))
+    found = transform.inverse(
+        transform.matmul(transform.forward(a.copy()), (0, 0, SIZE), transform.forward(b.copy()), 1)
+    )[0]
     for half in range(2):
         products = [multiplied(x, y, prime) for x, y in zip(a, b[:, half], strict=True)]
         assert found[half].tolist() == [sum(column) % prime for column in zip(*products, strict=True)]
@@ -47,17 +49,21 @@ def test_values_are_those_at_the_odd_powers_of_a_root(tier: str, prime: int) -> 
 
 
 def test_factors_may_lie_anywhere(tier: str) -> None:
-    """A step of 0 uses one factor again, and what lies between factors is not read."""
+    """By row and by column of one matrix; a step of 0 uses one factor again."""
     prime = PRIMES[0]
     transform, rng = Transform(prime, SIZE), np.random.default_rng(3)
-    factors, pairs = (
-        rng.integers(0, prime, (4, 3, SIZE), dtype=np.uint64),
-        rng.integers(0, prime, (4, 2, SIZE), np.uint64),
-    )
-    chosen = transform.dot(factors, SIZE, 3 * SIZE, pairs)
-    np.testing.assert_array_equal(chosen, transform.dot(factors[:, 1].copy(), 0, SIZE, pairs))
-    same = transform.dot(factors, SIZE, 0, pairs)
-    np.testing.assert_array_equal(same, transform.dot(np.tile(factors[0, 1], 4), 0, SIZE, pairs))
+    matrix = rng.integers(0, prime, (4, 3, 2, SIZE), dtype=np.uint64)
+    rows = rng.integers(0, prime, (4, 2, SIZE), dtype=np.uint64)
+    line, exact = 2 * SIZE, matrix.astype(object)
+    by_column = transform.matmul(matrix, (SIZE, line, 3 * line), rows, 3)
+    expected = [sum(exact[k, i, 1] * rows[k].astype(object) for k in range(4)) % prime for i in range(3)]
+    np.testing.assert_array_equal(by_column, np.array(expected, dtype=np.uint64))
+    by_row = transform.matmul(matrix, (0, 3 * line, line), rows[:3], 4)
+    expected = [sum(exact[i, k, 0] * rows[k].astype(object) for k in range(3)) % prime for i in range(4)]
+    np.testing.assert_array_equal(by_row, np.array(expected, dtype=np.uint64))
+    same = transform.matmul(matrix, (0, 0, 0), rows, 1)
+    expected = sum(rows.astype(object)) * exact[0, 0, 0] % prime
+    np.testing.assert_array_equal(same[0], expected.astype(np.uint64))
 
 
 def test_what_has_no_transform_is_refused() -> None:
@@ -68,10 +74,8 @@ def test_what_has_no_transform_is_refused() -> None:
     for wrong in (rows[:, :, :32], rows[:, :, ::-1], rows.transpose(2, 1, 0)):
         with pytest.raises(Misuse):
             transform.forward(wrong)
-    for first, step, pairs in (
-        (0, SIZE, rows[:, :1]),
-        (-1, SIZE, rows),
-        (1, 2 * SIZE, np.zeros((4, 2, SIZE), np.uint64)),
-    ):
-        with pytest.raises(Misuse):
-            transform.dot(rows, first, step, pairs)
+        with pytest.raises(Misuse, match="contiguous"):
+            transform.matmul(rows, (0, 0, 0), wrong, 1)
+    for places, count in (((SIZE + 1, 0, 2 * SIZE), 1), ((0, 2 * SIZE, 2 * SIZE), 2), ((-1, 0, 0), 1)):
+        with pytest.raises(Misuse, match="beyond"):
+            transform.matmul(rows, places, rows, count)

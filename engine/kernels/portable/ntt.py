@@ -59,16 +59,16 @@ def inverse(table, p, values):
             values[r, j] = times(values[r, j], table[4, 0], table[5, 0], p)
 
 
-@kernel(reads(types.uint64, 1), types.int64, types.int64, reads(types.uint64, 3), types.uint64, writes(types.uint64, 2))
-def dot(factors, first, step, pairs, p, out):
+@kernel(reads(types.uint64, 1), reads(types.int64, 1), reads(types.uint64, 3), types.uint64, writes(types.uint64, 3))
+def matmul(factors, places, rows, p, out):
     """Sum in 128 bits: 2**28 products below 2**100."""
     wrap, wrap_quotient = wrapped(p)
-    for half in range(2):
-        for j in range(pairs.shape[2]):
+    for i, row in np.ndindex(out.shape[:2]):
+        for j in range(out.shape[2]):
             high, low = U(0), U(0)
-            for k in range(pairs.shape[0]):
-                a, b = factors[first + k * step + j], pairs[k, half, j]
+            for k in range(rows.shape[0]):
+                a, b = factors[places[0] + i * places[1] + k * places[2] + j], rows[k, row, j]
                 product = a * b
                 low += product
                 high += multiply_high(a, b) + U(low < product)
-            out[half, j] = remainder(high, low, wrap, wrap_quotient, p)
+            out[i, row, j] = remainder(high, low, wrap, wrap_quotient, p)

@@ -53,11 +53,15 @@ def permuted(values: NDArray[Any]) -> NDArray[Any]:
     return values.reshape(-1, 8, 8).transpose(0, 2, 1).reshape(-1)
 
 
-def dot(factors: Words, first: int, step: int, pairs: Words, prime: int, out: Words) -> None:
-    """Fill (2, N) with sum_k factor_k * pairs[k] modulo p; factor_k is the N words of `factors` at first + k*step."""
-    size = pairs.shape[2]
-    for half in range(2):
-        total = np.zeros(size, dtype=object)
-        for k in range(pairs.shape[0]):
-            total += factors[first + k * step :][:size].astype(object) * pairs[k, half].astype(object)
-        out[half] = total % int(prime)
+def matmul(factors: Words, places: NDArray[np.int64], rows: Words, prime: int, out: Words) -> None:
+    """Fill (m, r, N) with sum_k factor_ik * rows[k] modulo p, rows (count, r, N); places: (first, across, along).
+
+    factor_ik is the N words of `factors` at first + i*across + k*along.
+    """
+    first, across, along = places.tolist()
+    for i, result in enumerate(out):
+        total = np.zeros(rows.shape[1:], dtype=object)
+        for k, row in enumerate(rows):
+            start = first + i * across + k * along
+            total += factors[start : start + rows.shape[2]].astype(object) * row.astype(object)
+        result[:] = total % int(prime)

@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from engine.kernels.jit import helper, inlined, kernel, reads, writes
+from engine.kernels.jit import helper, inlined, kernel, reads, scratch, writes
 from engine.kernels.portable.ring import quotient
 from engine.kernels.simd.vector import broadcast, constant, fused, load, store, u64x8
 
@@ -253,39 +253,119 @@ def inverse(table, p, values):
 
 
 @inlined
-def reduced(lower, upper, p, shift, shift_quotient, one_quotient):
-    """Return lower + upper * 2**52 modulo p, below p, for lower < 2**64 and upper < 2**61; shift = 2**52 mod p.
+def reduced(lower, upper, p, constants):
+    """Return lower + upper * 2**52 modulo p, below p, for lower < 2**64 and upper < 2**61.
 
-    The part above 2**104 is below 2**9 and goes through `scaled` twice. The sum is below 6p < 2**53.
+    The constants are 2**52 mod p, its quotient and that of 1. What is above 2**104 is below 2**9 and goes through
+    `scaled` twice. The sum is below 6p < 2**53.
     """
+    shift, shift_quotient, one_quotient = constants
     minus, w, q = broadcast(U(2**52) - p), broadcast(shift), broadcast(shift_quotient)
     upper = upper + (lower >> _52)
     top = scaled(scaled(upper >> _52, w, q, minus), w, q, minus)
-    total = (
-        top
-        + scaled(upper & _MASK, w, q, minus)
-        + scaled(lower & _MASK, broadcast(U(1)), broadcast(one_quotient), minus)
-    )
+    middle = scaled(upper & _MASK, w, q, minus)
+    bottom = scaled(lower & _MASK, broadcast(U(1)), broadcast(one_quotient), minus)
+    total = top + middle + bottom
     total = least(total, total - U(4) * p)
     total = least(total, total - U(2) * p)
     return least(total, total - p)
 
 
-@kernel(reads(types.uint64, 1), types.int64, types.int64, reads(types.uint64, 3), types.uint64, writes(types.uint64, 2))
-def dot(factors, first, step, pairs, p, out):
-    """Products are below 2**100, their upper halves below 2**48: 2**12 of them fit, then a reduction is due."""
+@intrinsic
+def prefetch(typing, array, index):
+    """Ask for the cache line of an element, which need not exist."""
+
+    def generate(context, builder, signature, arguments):
+        start = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        place = builder.bitcast(builder.gep(start, [arguments[1]]), ir.IntType(8).as_pointer())
+        word = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [place, word(0), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
+
+
+@helper
+def put_sum(result, at, total, p, constants):
+    """Add a reduced sum to what is there already."""
+    total = load(result, at) + reduced(total[0], total[1], p, constants)
+    store(result, at, least(total, total - p))
+
+
+@inlined
+def put_sums(out, at, size, rows, totals, p, constants):
+    """Put reduced sums where there are rows, `size` words apart."""
+    s, t, u, v, w, x, y, z = totals
+    put_sum(out, at, s, p, constants), put_sum(out, at + 8, t, p, constants)
+    if rows > 1:
+        put_sum(out, at + size, u, p, constants), put_sum(out, at + size + 8, v, p, constants)
+    if rows > 2:
+        put_sum(out, at + 2 * size, w, p, constants), put_sum(out, at + 2 * size + 8, x, p, constants)
+    if rows > 3:
+        put_sum(out, at + 3 * size, y, p, constants), put_sum(out, at + 3 * size + 8, z, p, constants)
+
+
+@inlined
+def with_product(total, a, b):
+    return low(total[0], a, b), high(total[1], a, b)
+
+
+@inlined
+def with_products(sums, a, b, rows, at):
+    """Add products of two vectors of a factor and of each of four rows, which lie one after the other."""
+    s, t, u, v, w, x, y, z = sums
+    s, t = with_product(s, a, load(rows, at)), with_product(t, b, load(rows, at + 8))
+    u, v = with_product(u, a, load(rows, at + 16)), with_product(v, b, load(rows, at + 24))
+    w, x = with_product(w, a, load(rows, at + 32)), with_product(x, b, load(rows, at + 40))
+    y, z = with_product(y, a, load(rows, at + 48)), with_product(z, b, load(rows, at + 56))
+    return s, t, u, v, w, x, y, z
+
+
+@helper
+def gather(rows, at, step, count, size, present, near):
+    """Bring a piece of four rows of each k together; there are zeros where there is no row.
+
+    Where they lie they are a power of two apart, which leaves each cache a few places only for all of them.
+    """
+    for k in range(count):
+        for row in range(4):
+            place, first = 64 * k + 16 * row, at + k * step + row * size
+            if row < present:
+                store(near, place, load(rows, first)), store(near, place + 8, load(rows, first + 8))
+            else:
+                store(near, place, broadcast(U(0))), store(near, place + 8, broadcast(U(0)))
+
+
+@helper
+def sum_of_products(factors, at, along, ahead, near, count):
+    """Return the sums over k of two vectors of a factor times two of each of four rows."""
+    zero = (broadcast(U(0)), broadcast(U(0)))
+    totals = (zero, zero, zero, zero, zero, zero, zero, zero)
+    for k in range(count):
+        prefetch(factors, at + ahead), prefetch(factors, at + ahead + 8)
+        totals = with_products(totals, load(factors, at), load(factors, at + 8), near, 64 * k)
+        at += along
+    return totals
+
+
+@kernel(reads(types.uint64, 1), reads(types.int64, 1), reads(types.uint64, 3), types.uint64, writes(types.uint64, 3))
+def matmul(factors, places, rows, p, out):
+    """Go piece by piece, so that a piece of the rows stays near while factors stream past, once for four rows.
+
+    Products are below 2**100, their upper halves below 2**48: 2**12 of them fit, then a reduction is due.
+    """
     shift = U(2**52) % p
-    a, b, count, size = quotient(shift, p) >> _12, quotient(U(1), p) >> _12, pairs.shape[0], pairs.shape[2]
-    flat, result, zero = pairs.reshape(pairs.size), out.reshape(out.size), broadcast(U(0))
+    constants = shift, quotient(shift, p) >> _12, quotient(U(1), p) >> _12
+    count, width, size = rows.shape
+    flat, result, near = rows.reshape(rows.size), out.reshape(out.size), scratch(64 * min(count, _MOST))
     out[:] = U(0)
     for begin in range(0, count, _MOST):
-        for j in range(0, size, 8):
-            lower, upper, other_lower, other_upper = zero, zero, zero, zero
-            for k in range(begin, min(begin + _MOST, count)):
-                factor = load(factors, first + k * step + j)
-                x, y = load(flat, 2 * k * size + j), load(flat, (2 * k + 1) * size + j)
-                lower, upper = low(lower, factor, x), high(upper, factor, x)
-                other_lower, other_upper = low(other_lower, factor, y), high(other_upper, factor, y)
-            x = load(result, j) + reduced(lower, upper, p, shift, a, b)
-            y = load(result, size + j) + reduced(other_lower, other_upper, p, shift, a, b)
-            store(result, j, least(x, x - p)), store(result, size + j, least(y, y - p))
+        some, start = min(_MOST, count - begin), places[0] + begin * places[2]
+        for row in range(0, width, 4):
+            for j in range(0, size, 16):
+                gather(flat, (begin * width + row) * size + j, width * size, some, size, width - row, near)
+                for i in range(out.shape[0]):
+                    totals = sum_of_products(factors, start + i * places[1] + j, places[2], places[1], near, some)
+                    put_sums(result, (i * width + row) * size + j, size, width - row, totals, p, constants)
