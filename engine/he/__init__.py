@@ -9,11 +9,11 @@ from engine.he.scheme import Scheme
 
 __all__ = ["SCHEMES", "Scheme", "scheme"]
 
-SCHEMES = ("rlwe", "clear")
+SCHEMES = ("rlwe", "rlwe-native", "clear")
 
 
 def scheme(name: str) -> Scheme:
-    """Return a new scheme object: `rlwe`, or `clear`, which encrypts nothing and is for tests.
+    """Return a new scheme object: `rlwe` (by SEAL) or `rlwe-native` (by our kernels), or `clear`, which is for tests.
 
     Raises Misuse for another name, and where `rlwe` cannot run on this machine.
     """
@@ -21,6 +21,10 @@ def scheme(name: str) -> Scheme:
         from engine.he.rlwe import Rlwe
 
         return Rlwe()
+    if name == "rlwe-native":
+        from engine.he.rlwe_native import RlweNative
+
+        return RlweNative()
     if name == "clear":
         from engine.he.clear import Clear
 

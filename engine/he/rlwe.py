@@ -67,13 +67,13 @@ def array_of(received: Bytes, count: int, size: int) -> Bytes:
     return np.ascontiguousarray(received)
 
 
-def _own(values: Words, count: int) -> Words:
+def own_vector(values: Words, count: int) -> Words:
     if values.shape != (2, count) or not Ring(PRIMES).contains(values):
         raise Misuse("A vector must be given as reduced residues, uint64 of shape (2, n), of the length agreed.")
     return values
 
 
-def _blocks(values: Words) -> Words:
+def blocks_of(values: Words) -> Words:
     """Cut (2, n) into slots, (2, blocks, SLOTS), zeros at the end."""
     blocks = -(-values.shape[1] // SLOTS)
     return np.pad(values, ((0, 0), (0, blocks * SLOTS - values.shape[1]))).reshape(2, blocks, SLOTS)
@@ -148,13 +148,13 @@ class RlweSecretKey:
         self.public: Bytes = np.frombuffer(b"".join(zeros), dtype=np.uint8)
 
     def encrypt_weights(self, weights: Words, layout: Layout) -> Bytes:
-        return self._encrypt(layout.spread_weights(_own(weights, layout.columns)), self._loaded)
+        return self._encrypt(layout.spread_weights(own_vector(weights, layout.columns)), self._loaded)
 
     def encrypt_rows(self, values: Words, layout: Layout) -> Bytes:
-        return self._encrypt(layout.spread_rows(_own(values, layout.rows)), self._loaded)
+        return self._encrypt(layout.spread_rows(own_vector(values, layout.rows)), self._loaded)
 
     def encrypt_slots(self, values: Words) -> Bytes:
-        return self._encrypt(_blocks(_own(values, values.shape[-1])), self._contexts.encoded)
+        return self._encrypt(blocks_of(own_vector(values, values.shape[-1])), self._contexts.encoded)
 
     def decrypt_rows(self, answer: Bytes, layout: Layout) -> Words:
         plains = self._decrypt(answer, layout.row_tiles, layout.row_places)
@@ -216,7 +216,10 @@ class RlwePeerKey:
         count = terms[0][1].shape[-1]
         blocks = -(-count // SLOTS)
         checked = [
-            (array_of(ciphertexts, 2 * blocks, UPLINK).reshape(2, blocks, UPLINK), _blocks(_own(factors, count)))
+            (
+                array_of(ciphertexts, 2 * blocks, UPLINK).reshape(2, blocks, UPLINK),
+                blocks_of(own_vector(factors, count)),
+            )
             for ciphertexts, factors in terms
         ]
         totals = ([self._combined(checked, i, block) for i in range(2)] for block in range(blocks))

@@ -111,7 +111,7 @@ def test_mistakes_of_this_side_are_misuse(scheme, features):
         scheme.matrix(features(7, 2), scheme.layout(2, 7))
     with pytest.raises(Misuse, match="at least one term"):
         scheme.peer(scheme.key().public).combine_slots([])
-    with pytest.raises(Misuse, match="rlwe, clear"):
+    with pytest.raises(Misuse, match="rlwe, rlwe-native, clear"):
         he.scheme("paillier-64")
 
 

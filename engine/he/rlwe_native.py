@@ -1,0 +1,378 @@
+"""The linear algebra of `rlwe` on our own kernels: BFV at one level, both plaintext primes under one key.
+
+    receiver, holding s                                sender, holding X
+    1  Z = (z0, seed): an encryption of zero  ------>  kept for the session
+    2  Enc(w), seeded                         ------>
+    3                                         <------  masked answer (c1, and c0 where wanted); keeps its own share
+    4  share = Dec(answer)                             share + share = X w, exactly modulo each prime
+
+Parameters: N = 8192, q = p0 p1 p2 of 50 bits each, 150 <= 218 bits for 128-bit security with a ternary secret (table 1
+of the homomorphic encryption standard, 2018); errors are centred binomial of standard deviation 3.24; plaintext primes
+t1, t2 of 45 bits, 1 mod 2N. Assumption: RLWE with ternary secrets; AES-256 in counter mode is what expands seeds.
+
+A ciphertext is (c0, c1), c0 + c1 s = round(q m / t) + e modulo q. On the wire c1 is a seed of 32 bytes, from which it
+is expanded in transformed form: the transform of a uniform polynomial is uniform.
+
+**Answers** hide X as those of `rlwe` do; see there. There is no switch of the modulus here, so Z u is added at q
+itself, c1 = b + a u + e2 with u ternary is pseudorandom even to one who knows s, whatever b is, and U, uniform modulo
+q, is added to each wanted coefficient of c0. The own share is -round(t U / q).
+
+Correctness. A value comes out one off only where the fraction of t U / q lies within t/q times the noise of a half.
+Noise of a product with a matrix is below 2^32 with overwhelming probability, of ten slot products below 2^58: 2^-72
+and 2^-46 a value and prime; rounding by 64 bits of fraction adds 2^-60.
+
+Who learns what, and what is not protected, is as for `rlwe`. Kernels take time that depends on sizes only, except that
+a draw below a prime is repeated (of seeds and masks, never of secrets) and `randomness.random_below(3)` likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine import randomness
+from engine.errors import Misuse
+from engine.he.contexts import PRIMES
+from engine.he.encoding import SLOTS, Layout, layout
+from engine.he.rlwe import array_of, blocks_of, own_vector
+from engine.he.scheme import Bytes, Counts, PeerKey, Words
+from engine.he.sharing import add_modulo, small_noise
+from engine.kernels.masks import add_masks
+from engine.kernels.ntt import Transform
+from engine.kernels.tiers import kernel
+
+MODULI = (1125899906826241, 1125899906629633, 1125899905744897)  # the three largest below 2**50 that are 1 mod 2N
+SEED_BYTES = 32
+UPLINK = 8 * len(MODULI) * SLOTS + SEED_BYTES
+_LIMIT = 1 << 15
+_TILE_BYTES = 8 * len(MODULI) * SLOTS
+_SPARE = 8  # draws of each residue polynomial that may be rejected; more are with probability below 2**-150
+_CHUNK = 16  # row tiles that are worked on together
+
+_P = np.array(MODULI, dtype=np.uint64)
+_COLUMN = _P[:, None]
+_COFACTORS = np.array([pow(prod(MODULI) // p, -1, p) for p in MODULI], dtype=np.uint64)
+
+
+def answer_bytes(places: int) -> int:
+    """Return the size of an answer: c1 whole and c0 at `places` places, 24 bytes each."""
+    return 8 * len(MODULI) * (SLOTS + places)
+
+
+@lru_cache(maxsize=1)
+def _transforms() -> tuple[list[Transform], list[Transform]]:
+    """Return the transforms for the primes of q, and for the plaintext primes."""
+    return [Transform(p, SLOTS) for p in MODULI], [Transform(t, SLOTS) for t in PRIMES]
+
+
+def _forward(polynomials: Words) -> Words:
+    """Transform (primes, ..., SLOTS) in place."""
+    for transform, rows in zip(_transforms()[0], polynomials, strict=True):
+        transform.forward(rows)
+    return polynomials
+
+
+def _inverse(polynomials: Words) -> Words:
+    for transform, rows in zip(_transforms()[0], polynomials, strict=True):
+        transform.inverse(rows)
+    return polynomials
+
+
+def _products(factors: Words, places: tuple[int, int, int], rows: Words, count: int) -> Words:
+    """Return sums of products, (primes, count, r, SLOTS), of rows (primes, n, r, SLOTS); `ntt.Transform.matmul`.
+
+    Factors hold residue polynomials of a tile one after the other; places count in tiles.
+    """
+    tile = len(MODULI) * SLOTS
+    return np.stack(
+        [
+            transform.matmul(
+                factors, (places[0] * tile + i * SLOTS, places[1] * tile, places[2] * tile), rows[i], count
+            )
+            for i, transform in enumerate(_transforms()[0])
+        ]
+    )
+
+
+def _residues(signed: NDArray[np.int64]) -> Words:
+    """Return small signed coefficients (..., SLOTS) modulo each prime: (primes, ..., SLOTS)."""
+    column = _P.astype(np.int64).reshape(-1, *[1] * signed.ndim)
+    lifted: Words = np.where(signed < 0, signed + column, signed).view(np.uint64)
+    return lifted
+
+
+def _expanded(seed: Bytes) -> Words:
+    """Return the uniform polynomial of a seed, transformed: (primes, SLOTS)."""
+    words = np.zeros(len(MODULI) * (SLOTS + _SPARE), dtype=np.uint64)
+    add_masks(words, seed.reshape(1, SEED_BYTES), np.array([1]), 0, out=words)
+    out = np.empty((len(MODULI), SLOTS), dtype=np.uint64)
+    for row, draws, p in zip(out, (words >> np.uint64(14)).reshape(len(MODULI), -1), _P, strict=True):
+        if (draws[:SLOTS] >= p).any():
+            draws = draws[draws < p]
+            if len(draws) < SLOTS:
+                raise ValueError("holds a seed that gives no polynomial")
+        row[:] = draws[:SLOTS]
+    return out
+
+
+def _received(wire: Bytes) -> Words:
+    """Check and expand a ciphertext: both polynomials, transformed, (primes, 2, SLOTS)."""
+    out = np.empty((len(MODULI), 2, SLOTS), dtype=np.uint64)
+    out[:, 0] = wire[:-SEED_BYTES].view("<u8").reshape(-1, SLOTS)
+    _require_reduced(out[:, 0])
+    for transform, rows in zip(_transforms()[0], out, strict=True):
+        transform.forward(rows[0])
+    out[:, 1] = _expanded(wire[-SEED_BYTES:])
+    return out
+
+
+def _require_reduced(residues: Words) -> None:
+    if (residues >= _COLUMN).any():
+        raise ValueError("holds a ciphertext with a number out of range")
+
+
+def _divided(residues: Words, lane: int) -> Words:
+    """Return round(t x / q) modulo t for residues (primes, n) of x."""
+    out = np.empty(residues.shape[1], dtype=np.uint64)
+    kernel("bfv.divide")(np.ascontiguousarray(residues), np.uint64(PRIMES[lane]), _P, _COFACTORS, out)
+    return out
+
+
+class RlweNative:
+    """The scheme; see the head of this module."""
+
+    name = "rlwe-native"
+    security_bits = 128
+    networked = True
+    primes = PRIMES
+    slots = SLOTS
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+
+    def key(self) -> NativeSecretKey:
+        return NativeSecretKey(self.counts)
+
+    def peer(self, public: Bytes) -> NativePeerKey:
+        return NativePeerKey(self.counts, array_of(public.reshape(1, -1), 1, UPLINK)[0])
+
+    def layout(self, rows: int, columns: int) -> Layout:
+        return layout(rows, columns)
+
+    def matrix(self, matrix: NDArray[np.integer], layout: Layout, cache_bytes: int = 1 << 30) -> NativeMatrix:
+        """Tiles are transformed at first use and kept while they fit in `cache_bytes`, 24 bytes an entry."""
+        if matrix.shape != (layout.rows, layout.columns) or max(int(matrix.max()), -int(matrix.min())) >= _LIMIT:
+            raise Misuse("A matrix must have its layout's shape and entries below 2**15; scale the features down.")
+        return NativeMatrix(self.counts, matrix, layout, cache_bytes)
+
+
+class NativeSecretKey:
+    """The receiver: one ternary secret for both plaintext primes."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        self._secret = _forward(_residues(randomness.random_below(3, SLOTS).astype(np.int64) - 1))
+        self.public: Bytes = self._encryptions(np.zeros((len(MODULI), 1, SLOTS), dtype=np.uint64))[0]  # 1
+
+    def encrypt_weights(self, weights: Words, layout: Layout) -> Bytes:
+        return self._encrypt(layout.spread_weights(own_vector(weights, layout.columns)))
+
+    def encrypt_rows(self, values: Words, layout: Layout) -> Bytes:
+        return self._encrypt(layout.spread_rows(own_vector(values, layout.rows)))
+
+    def encrypt_slots(self, values: Words) -> Bytes:
+        slots = blocks_of(own_vector(values, values.shape[-1]))
+        return self._encrypt(np.stack([_transforms()[1][i].inverse(slots[i].copy()) for i in range(2)]))
+
+    def decrypt_rows(self, answer: Bytes, layout: Layout) -> Words:
+        return self._decrypt(answer, layout.row_tiles, layout.row_places).reshape(2, -1)[:, : layout.rows]
+
+    def decrypt_weights(self, answer: Bytes, layout: Layout) -> Words:
+        return self._decrypt(answer, layout.column_tiles, layout.column_places).reshape(2, -1)[:, : layout.columns]
+
+    def decrypt_slots(self, answer: Bytes, count: int) -> Words:
+        plain = self._decrypt(answer, -(-count // SLOTS), np.arange(SLOTS))
+        return np.stack([_transforms()[1][i].forward(plain[i]) for i in range(2)]).reshape(2, -1)[:, :count]
+
+    def _encrypt(self, vectors: Words) -> Bytes:  # 2
+        """Encrypt coefficients (2, tiles, SLOTS)."""
+        wires = []
+        for lane, vector in enumerate(vectors):
+            scaled = np.empty((len(MODULI), vector.size), dtype=np.uint64)
+            kernel("bfv.scale")(vector.reshape(-1), np.uint64(PRIMES[lane]), _P, scaled)
+            wires.append(self._encryptions(scaled.reshape(len(MODULI), -1, SLOTS)))
+        self._counts.encryptions += 2 * vectors.shape[1]
+        return np.concatenate(wires)
+
+    def _encryptions(self, scaled: Words) -> Bytes:
+        """Return the wire form of c0 = scaled + e - a s, with the seed of a, for scaled (primes, n, SLOTS)."""
+        count = scaled.shape[1]
+        out = np.empty((count, UPLINK), dtype=np.uint8)
+        for i in range(count):
+            out[i, -SEED_BYTES:] = randomness.random_bytes(SEED_BYTES)
+            a = _expanded(out[i, -SEED_BYTES:])
+            masked = _inverse(_products(self._secret, (0, 0, 0), a[:, None, None], 1))[:, 0, 0]
+            body = add_modulo(scaled[:, i], _residues(small_noise(SLOTS)), _COLUMN)
+            out[i, :-SEED_BYTES] = add_modulo(body, _COLUMN - masked, _COLUMN).astype("<u8").reshape(-1).view(np.uint8)
+        return out
+
+    def _decrypt(self, answer: Bytes, tiles: int, places: NDArray[np.intp]) -> Words:  # 4
+        """Return the values at the places, (2, tiles, places)."""
+        words = array_of(answer, 2 * tiles, answer_bytes(len(places))).view("<u8").reshape(2, tiles, -1)
+        self._counts.decryptions += 2 * tiles
+        found = [[self._decrypted(lane, part, places) for part in words[lane]] for lane in range(2)]
+        return np.array(found, dtype=np.uint64).reshape(2, tiles, len(places))
+
+    def _decrypted(self, lane: int, words: Words, places: NDArray[np.intp]) -> Words:
+        cut = len(MODULI) * SLOTS
+        c1, c0 = words[:cut].reshape(-1, SLOTS).astype(np.uint64), words[cut:].reshape(len(MODULI), -1)
+        _require_reduced(c1)
+        _require_reduced(c0)
+        if not c1.any():
+            raise ValueError("holds a ciphertext without randomness")
+        product = _inverse(_products(self._secret, (0, 0, 0), _forward(c1)[:, None, None], 1))[:, 0, 0]
+        return _divided(add_modulo(c0, product[:, places], _COLUMN), lane)
+
+
+class NativePeerKey:
+    """The sender's side of a receiver's key: its encryption of zero, whose `a` exists as a seed only."""
+
+    def __init__(self, counts: Counts, public: Bytes) -> None:
+        self._counts = counts
+        self._zero = _received(public)[:, None]  # 1
+
+    def combine_slots(self, terms: Sequence[tuple[Bytes, Words]]) -> tuple[Bytes, Words]:
+        if not terms:
+            raise Misuse("A combination needs at least one term.")
+        count = terms[0][1].shape[-1]
+        blocks = -(-count // SLOTS)
+        checked = [
+            (
+                array_of(ciphertexts, 2 * blocks, UPLINK).reshape(2, blocks, UPLINK),
+                blocks_of(own_vector(factors, count)),
+            )
+            for ciphertexts, factors in terms
+        ]
+        totals = (np.stack([self._combined(checked, i, block) for i in range(2)], axis=1) for block in range(blocks))
+        answer, shares = self.answer(totals, blocks, np.arange(SLOTS))
+        slots = [_transforms()[1][i].forward(shares[i]) for i in range(2)]
+        return answer, np.stack(slots).reshape(2, -1)[:, :count]
+
+    def _combined(self, terms: list[tuple[Bytes, Words]], lane: int, block: int) -> Words:
+        rows = np.stack([_received(ciphertexts[lane, block]) for ciphertexts, _ in terms], axis=1)
+        factors = np.stack([_slot_factor(lane, values[lane, block]) for _, values in terms])
+        self._counts.products += len(terms)
+        return _products(factors, (0, 0, 1), rows, 1)[:, 0]
+
+    def answer(self, totals: Iterator[Words], tiles: int, places: NDArray[np.intp]) -> tuple[Bytes, Words]:
+        """Mask sums of products, (primes, 2 lanes, 2, SLOTS) each; return answers and shares (2, tiles, places)."""
+        answers = np.empty((2, tiles, answer_bytes(len(places)) // 8), dtype="<u8")
+        shares = np.empty((2, tiles, len(places)), dtype=np.uint64)
+        for tile, total in enumerate(totals):
+            fresh = self._rerandomised(total)
+            for lane in range(2):
+                shares[lane, tile] = self._mask(lane, fresh[:, lane], places, answers[lane, tile])
+        self._counts.outputs += 2 * tiles
+        return answers.reshape(2 * tiles, -1).view(np.uint8), shares
+
+    def _rerandomised(self, total: Words) -> Words:
+        """Return total + Z u in coefficients, (primes, 2 lanes, 2, SLOTS), u fresh for each lane."""
+        ternary = randomness.random_below(3, (2, SLOTS)).astype(np.int64) - 1
+        u = np.ascontiguousarray(_forward(_residues(ternary)).transpose(1, 0, 2))
+        fresh = _products(u, (0, 1, 0), self._zero, 2)
+        return _inverse(add_modulo(total, fresh, _P[:, None, None, None]))  # 3 a
+
+    def _mask(self, lane: int, pair: Words, places: NDArray[np.intp], out: Words) -> Words:
+        cut = len(MODULI) * SLOTS
+        out[:cut] = add_modulo(pair[:, 1], _residues(small_noise(SLOTS)), _COLUMN).reshape(-1)  # 3 b
+        mask = np.stack([randomness.random_below(p, len(places)) for p in MODULI])
+        out[cut:] = add_modulo(pair[:, 0][:, places], mask, _COLUMN).reshape(-1)  # 3 c
+        t = np.uint64(PRIMES[lane])
+        share: Words = (t - _divided(mask, lane)) % t
+        return share
+
+
+def _slot_factor(lane: int, slots: Words) -> Words:
+    """Return slot values as a factor of products, (primes, SLOTS), transformed; coefficients centred, below t/2."""
+    t = PRIMES[lane]
+    coefficients = _transforms()[1][lane].inverse(slots.copy()).astype(np.int64)
+    return _forward(_residues(np.where(coefficients > t // 2, coefficients - t, coefficients)))
+
+
+class NativeMatrix:
+    """The sender's matrix in tiles; a transformed tile serves both plaintext primes and both directions."""
+
+    def __init__(self, counts: Counts, matrix: NDArray[np.integer], layout: Layout, cache_bytes: int) -> None:
+        self._counts = counts
+        self._layout = layout
+        self._matrix = matrix
+        kept = min(layout.row_tiles, cache_bytes // (_TILE_BYTES * layout.column_tiles))
+        self._kept = np.empty((kept, layout.column_tiles, len(MODULI), SLOTS), dtype=np.uint64)
+        self._ready = 0
+
+    def times_weights(self, key: PeerKey, weights: Bytes) -> tuple[Bytes, Words]:
+        at = self._layout
+        rows = self._pairs(array_of(weights, 2 * at.column_tiles, UPLINK).reshape(2, -1, UPLINK))
+        answer, share = _key_of(key).answer(self._forward(rows), at.row_tiles, at.row_places)
+        return answer, share.reshape(2, -1)[:, : at.rows]
+
+    def times_rows(self, key: PeerKey, rows: Bytes) -> tuple[Bytes, Words]:
+        at = self._layout
+        totals = self._backward(array_of(rows, 2 * at.row_tiles, UPLINK).reshape(2, -1, UPLINK))
+        answer, share = _key_of(key).answer(totals, at.column_tiles, at.column_places)
+        return answer, share.reshape(2, -1)[:, : at.columns]
+
+    def _forward(self, rows: Words) -> Iterator[Words]:
+        columns = self._layout.column_tiles
+        for tiles in self._chunks():
+            for i in range(len(tiles)):
+                self._counts.products += 2 * columns
+                yield _products(tiles, (i * columns, 0, 1), rows, 1).reshape(len(MODULI), 2, 2, SLOTS)
+
+    def _backward(self, wires: Bytes) -> Iterator[Words]:
+        columns, done = self._layout.column_tiles, 0
+        totals = np.zeros((len(MODULI), columns, 4, SLOTS), dtype=np.uint64)
+        for tiles in self._chunks():
+            rows = self._pairs(wires[:, done : done + len(tiles)])
+            found = _products(tiles, (0, 1, columns), rows, columns)
+            totals = add_modulo(totals, found, _P[:, None, None, None])
+            done += len(tiles)
+            self._counts.products += 2 * columns * len(tiles)
+        return iter(totals.reshape(len(MODULI), columns, 2, 2, SLOTS).transpose(1, 0, 2, 3, 4))
+
+    @staticmethod
+    def _pairs(wires: Bytes) -> Words:
+        """Return ciphertexts of both lanes side by side, (primes, tiles, 4, SLOTS)."""
+        out = np.empty((len(MODULI), wires.shape[1], 4, SLOTS), dtype=np.uint64)
+        for lane, tile in np.ndindex(*wires.shape[:2]):
+            out[:, tile, 2 * lane : 2 * lane + 2] = _received(wires[lane, tile])
+        return out
+
+    def _chunks(self) -> Iterator[Words]:
+        """Give the transformed tiles, (row tiles, column tiles, primes, SLOTS), some rows at a time."""
+        for start in range(0, self._layout.row_tiles, _CHUNK):
+            stop = min(start + _CHUNK, self._layout.row_tiles)
+            if stop <= self._ready:
+                yield self._kept[start:stop]
+                continue
+            tiles = self._transformed(start, stop)
+            if stop <= len(self._kept) and start == self._ready:
+                self._kept[start:stop], self._ready = tiles, stop
+            yield tiles
+
+    def _transformed(self, start: int, stop: int) -> Words:
+        columns = self._layout.column_tiles
+        out = np.empty((stop - start, columns, len(MODULI), SLOTS), dtype=np.uint64)
+        for row, column in np.ndindex(stop - start, columns):
+            out[row, column] = _forward(_residues(self._layout.tile(self._matrix, start + row, column)))
+        return out
+
+
+def _key_of(key: PeerKey) -> NativePeerKey:
+    if not isinstance(key, NativePeerKey):
+        raise Misuse("The key belongs to another scheme than the matrix; make both with the same scheme.")
+    return key
