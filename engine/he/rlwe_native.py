@@ -10,7 +10,7 @@ Parameters: N = 8192, q = p0 p1 p2 of 50 bits each, 150 <= 218 bits for 128-bit 
 of the homomorphic encryption standard, 2018); errors are centred binomial of standard deviation 3.24; plaintext primes
 t1, t2 of 45 bits, 1 mod 2N. Assumption: RLWE with ternary secrets; AES-256 in counter mode is what expands seeds.
 
-A ciphertext is (c0, c1), c0 + c1 s = round(q m / t) + e modulo q. On the wire c1 is a seed of 32 bytes, from which it
+A ciphertext is (c0, c1), c0 - c1 s = round(q m / t) + e modulo q. On the wire c1 is a seed of 32 bytes, from which it
 is expanded in transformed form: the transform of a uniform polynomial is uniform.
 
 **Answers** hide X as those of `rlwe` do; see there. There is no switch of the modulus here, so Z u is added at q
@@ -40,7 +40,6 @@ from engine.he.contexts import PRIMES
 from engine.he.encoding import SLOTS, Layout, layout
 from engine.he.rlwe import array_of, blocks_of, own_vector
 from engine.he.scheme import Bytes, Counts, PeerKey, Words
-from engine.he.sharing import add_modulo, small_noise
 from engine.kernels.masks import add_masks
 from engine.kernels.ntt import Transform
 from engine.kernels.tiers import kernel
@@ -82,27 +81,38 @@ def _inverse(polynomials: Words) -> Words:
     return polynomials
 
 
-def _products(factors: Words, places: tuple[int, int, int], rows: Words, count: int) -> Words:
-    """Return sums of products, (primes, count, r, SLOTS), of rows (primes, n, r, SLOTS); `ntt.Transform.matmul`.
+def _add_products(out: Words, factors: Words, places: tuple[int, int, int], rows: Words) -> None:
+    """Add sums of products to out (primes, m, r, SLOTS), for rows (primes, n, r, SLOTS); see `Transform.add_products`.
 
-    Factors hold residue polynomials of a tile one after the other; places count in tiles.
+    Factors hold the residue polynomials of a tile one after the other; places count in tiles.
     """
-    tile = len(MODULI) * SLOTS
-    return np.stack(
-        [
-            transform.matmul(
-                factors, (places[0] * tile + i * SLOTS, places[1] * tile, places[2] * tile), rows[i], count
-            )
-            for i, transform in enumerate(_transforms()[0])
-        ]
-    )
+    first, across, along = (place * len(MODULI) * SLOTS for place in places)
+    for i, transform in enumerate(_transforms()[0]):
+        transform.add_products(out[i], factors, (first + i * SLOTS, across, along), rows[i])
 
 
-def _residues(signed: NDArray[np.int64]) -> Words:
-    """Return small signed coefficients (..., SLOTS) modulo each prime: (primes, ..., SLOTS)."""
-    column = _P.astype(np.int64).reshape(-1, *[1] * signed.ndim)
-    lifted: Words = np.where(signed < 0, signed + column, signed).view(np.uint64)
-    return lifted
+def _lifted(signed: NDArray[np.int64]) -> Words:
+    """Return small signed coefficients (SLOTS,) modulo each prime: (primes, SLOTS)."""
+    out = np.empty((len(MODULI), SLOTS), dtype=np.uint64)
+    kernel("bfv.lift")(signed, _P, out)
+    return out
+
+
+def _ternary() -> Words:
+    """Return a fresh uniform ternary polynomial, transformed: (primes, SLOTS)."""
+    out = np.empty((len(MODULI), SLOTS), dtype=np.uint64)
+    kernel("bfv.ternary")(randomness.random_words(SLOTS), _P, out)
+    return _forward(out)
+
+
+def _add(out: Words, others: Words) -> Words:
+    kernel("bfv.add")(np.ascontiguousarray(others), _P, out)
+    return out
+
+
+def _add_noise(out: Words) -> Words:
+    kernel("bfv.add_noise")(randomness.random_words(SLOTS), _P, out)
+    return out
 
 
 def _expanded(seed: Bytes) -> Words:
@@ -175,7 +185,7 @@ class NativeSecretKey:
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
-        self._secret = _forward(_residues(randomness.random_below(3, SLOTS).astype(np.int64) - 1))
+        self._secret = _ternary()
         self.public: Bytes = self._encryptions(np.zeros((len(MODULI), 1, SLOTS), dtype=np.uint64))[0]  # 1
 
     def encrypt_weights(self, weights: Words, layout: Layout) -> Bytes:
@@ -209,16 +219,20 @@ class NativeSecretKey:
         return np.concatenate(wires)
 
     def _encryptions(self, scaled: Words) -> Bytes:
-        """Return the wire form of c0 = scaled + e - a s, with the seed of a, for scaled (primes, n, SLOTS)."""
+        """Return the wire form of c0 = scaled + e + a s, with the seed of a, for scaled (primes, n, SLOTS)."""
         count = scaled.shape[1]
         out = np.empty((count, UPLINK), dtype=np.uint8)
         for i in range(count):
             out[i, -SEED_BYTES:] = randomness.random_bytes(SEED_BYTES)
-            a = _expanded(out[i, -SEED_BYTES:])
-            masked = _inverse(_products(self._secret, (0, 0, 0), a[:, None, None], 1))[:, 0, 0]
-            body = add_modulo(scaled[:, i], _residues(small_noise(SLOTS)), _COLUMN)
-            out[i, :-SEED_BYTES] = add_modulo(body, _COLUMN - masked, _COLUMN).astype("<u8").reshape(-1).view(np.uint8)
+            body = _add(self._times_secret(_expanded(out[i, -SEED_BYTES:])), scaled[:, i])
+            out[i, :-SEED_BYTES] = _add_noise(body).astype("<u8", copy=False).reshape(-1).view(np.uint8)
         return out
+
+    def _times_secret(self, polynomial: Words) -> Words:
+        """Return the coefficients of a transformed polynomial (primes, SLOTS) times the secret."""
+        out = np.zeros((len(MODULI), 1, 1, SLOTS), dtype=np.uint64)
+        _add_products(out, self._secret, (0, 0, 0), polynomial[:, None, None])
+        return _inverse(out).reshape(-1, SLOTS)
 
     def _decrypt(self, answer: Bytes, tiles: int, places: NDArray[np.intp]) -> Words:  # 4
         """Return the values at the places, (2, tiles, places)."""
@@ -234,8 +248,8 @@ class NativeSecretKey:
         _require_reduced(c0)
         if not c1.any():
             raise ValueError("holds a ciphertext without randomness")
-        product = _inverse(_products(self._secret, (0, 0, 0), _forward(c1)[:, None, None], 1))[:, 0, 0]
-        return _divided(add_modulo(c0, product[:, places], _COLUMN), lane)
+        product = self._times_secret(_forward(c1))[:, places]
+        return _divided(_add(np.ascontiguousarray(_COLUMN - product), c0.astype(np.uint64)), lane)
 
 
 class NativePeerKey:
@@ -257,50 +271,53 @@ class NativePeerKey:
             )
             for ciphertexts, factors in terms
         ]
-        totals = (np.stack([self._combined(checked, i, block) for i in range(2)], axis=1) for block in range(blocks))
+        totals = (self._combined(checked, block) for block in range(blocks))
         answer, shares = self.answer(totals, blocks, np.arange(SLOTS))
         slots = [_transforms()[1][i].forward(shares[i]) for i in range(2)]
         return answer, np.stack(slots).reshape(2, -1)[:, :count]
 
-    def _combined(self, terms: list[tuple[Bytes, Words]], lane: int, block: int) -> Words:
-        rows = np.stack([_received(ciphertexts[lane, block]) for ciphertexts, _ in terms], axis=1)
-        factors = np.stack([_slot_factor(lane, values[lane, block]) for _, values in terms])
-        self._counts.products += len(terms)
-        return _products(factors, (0, 0, 1), rows, 1)[:, 0]
+    def _combined(self, terms: list[tuple[Bytes, Words]], block: int) -> Words:
+        out = np.zeros((2, len(MODULI), 1, 2, SLOTS), dtype=np.uint64)
+        for lane in range(2):
+            for ciphertexts, factors in terms:
+                row = _received(ciphertexts[lane, block])[:, None]
+                _add_products(out[lane], _slot_factor(lane, factors[lane, block]), (0, 0, 0), row)
+        self._counts.products += 2 * len(terms)
+        return out[:, :, 0]
 
     def answer(self, totals: Iterator[Words], tiles: int, places: NDArray[np.intp]) -> tuple[Bytes, Words]:
-        """Mask sums of products, (primes, 2 lanes, 2, SLOTS) each; return answers and shares (2, tiles, places)."""
+        """Mask sums of products, (2 lanes, primes, 2, SLOTS) each; return answers and shares (2, tiles, places)."""
         answers = np.empty((2, tiles, answer_bytes(len(places)) // 8), dtype="<u8")
         shares = np.empty((2, tiles, len(places)), dtype=np.uint64)
-        for tile, total in enumerate(totals):
-            fresh = self._rerandomised(total)
-            for lane in range(2):
-                shares[lane, tile] = self._mask(lane, fresh[:, lane], places, answers[lane, tile])
+        for tile, pair in enumerate(totals):
+            for lane, total in enumerate(pair):
+                shares[lane, tile] = self._mask(lane, total, places, answers[lane, tile])
         self._counts.outputs += 2 * tiles
         return answers.reshape(2 * tiles, -1).view(np.uint8), shares
 
-    def _rerandomised(self, total: Words) -> Words:
-        """Return total + Z u in coefficients, (primes, 2 lanes, 2, SLOTS), u fresh for each lane."""
-        ternary = randomness.random_below(3, (2, SLOTS)).astype(np.int64) - 1
-        u = np.ascontiguousarray(_forward(_residues(ternary)).transpose(1, 0, 2))
-        fresh = _products(u, (0, 1, 0), self._zero, 2)
-        return _inverse(add_modulo(total, fresh, _P[:, None, None, None]))  # 3 a
-
-    def _mask(self, lane: int, pair: Words, places: NDArray[np.intp], out: Words) -> Words:
-        cut = len(MODULI) * SLOTS
-        out[:cut] = add_modulo(pair[:, 1], _residues(small_noise(SLOTS)), _COLUMN).reshape(-1)  # 3 b
+    def _mask(self, lane: int, total: Words, places: NDArray[np.intp], out: Words) -> Words:
+        """Fill one answer from a sum (primes, 2, SLOTS), which is changed; return the own share."""
+        self._rerandomise(total)
+        _inverse(total)
+        answer, cut = np.empty((len(MODULI), SLOTS), dtype=np.uint64), len(MODULI) * SLOTS
+        answer[:] = total[:, 1]
+        out[:cut] = _add_noise(answer).reshape(-1)  # 3 b
         mask = np.stack([randomness.random_below(p, len(places)) for p in MODULI])
-        out[cut:] = add_modulo(pair[:, 0][:, places], mask, _COLUMN).reshape(-1)  # 3 c
+        out[cut:] = _add(mask.copy(), total[:, 0][:, places]).reshape(-1)  # 3 c
         t = np.uint64(PRIMES[lane])
         share: Words = (t - _divided(mask, lane)) % t
         return share
+
+    def _rerandomise(self, total: Words) -> None:
+        """Add Z u, u fresh and ternary."""
+        _add_products(total[:, None], _ternary(), (0, 0, 0), self._zero)  # 3 a
 
 
 def _slot_factor(lane: int, slots: Words) -> Words:
     """Return slot values as a factor of products, (primes, SLOTS), transformed; coefficients centred, below t/2."""
     t = PRIMES[lane]
     coefficients = _transforms()[1][lane].inverse(slots.copy()).astype(np.int64)
-    return _forward(_residues(np.where(coefficients > t // 2, coefficients - t, coefficients)))
+    return _forward(_lifted(np.where(coefficients > t // 2, coefficients - t, coefficients)))
 
 
 class NativeMatrix:
@@ -331,18 +348,19 @@ class NativeMatrix:
         for tiles in self._chunks():
             for i in range(len(tiles)):
                 self._counts.products += 2 * columns
-                yield _products(tiles, (i * columns, 0, 1), rows, 1).reshape(len(MODULI), 2, 2, SLOTS)
+                out = np.zeros((len(MODULI), 1, 4, SLOTS), dtype=np.uint64)
+                _add_products(out, tiles, (i * columns, 0, 1), rows)
+                yield _by_lane(out[:, 0])
 
     def _backward(self, wires: Bytes) -> Iterator[Words]:
         columns, done = self._layout.column_tiles, 0
         totals = np.zeros((len(MODULI), columns, 4, SLOTS), dtype=np.uint64)
         for tiles in self._chunks():
             rows = self._pairs(wires[:, done : done + len(tiles)])
-            found = _products(tiles, (0, 1, columns), rows, columns)
-            totals = add_modulo(totals, found, _P[:, None, None, None])
+            _add_products(totals, tiles, (0, 1, columns), rows)
             done += len(tiles)
             self._counts.products += 2 * columns * len(tiles)
-        return iter(totals.reshape(len(MODULI), columns, 2, 2, SLOTS).transpose(1, 0, 2, 3, 4))
+        return (_by_lane(totals[:, column]) for column in range(columns))
 
     @staticmethod
     def _pairs(wires: Bytes) -> Words:
@@ -368,8 +386,13 @@ class NativeMatrix:
         columns = self._layout.column_tiles
         out = np.empty((stop - start, columns, len(MODULI), SLOTS), dtype=np.uint64)
         for row, column in np.ndindex(stop - start, columns):
-            out[row, column] = _forward(_residues(self._layout.tile(self._matrix, start + row, column)))
+            out[row, column] = _forward(_lifted(self._layout.tile(self._matrix, start + row, column)))
         return out
+
+
+def _by_lane(quad: Words) -> Words:
+    """Return (primes, 4, SLOTS) as (2 lanes, primes, 2, SLOTS)."""
+    return np.ascontiguousarray(quad.reshape(len(MODULI), 2, 2, SLOTS).transpose(1, 0, 2, 3))
 
 
 def _key_of(key: PeerKey) -> NativePeerKey:

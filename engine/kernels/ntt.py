@@ -41,21 +41,22 @@ class Transform:
         kernel("ntt.inverse")(self._table, np.uint64(self.prime), self._rows(values))
         return values
 
-    def matmul(self, factors: Words, places: tuple[int, int, int], rows: Words, count: int) -> Words:
-        """Return sum_k factor_ik * rows[k], value by value, (count, r, N), for rows (n, r, N), all transformed.
+    def add_products(self, out: Words, factors: Words, places: tuple[int, int, int], rows: Words) -> None:
+        """Add sum_k factor_ik * rows[k], value by value, to out[i], (m, r, N), for rows (n, r, N), all transformed.
 
         factor_ik is the N words at first + i*across + k*along of `factors`, which may have any shape, where places is
-        (first, across, along), none of them negative.
+        (first, across, along), none of them negative. All arrays are contiguous.
         """
-        if rows.ndim != 3 or rows.shape[2] != self.size or not (rows.flags.c_contiguous and factors.flags.c_contiguous):
-            raise Misuse(f"A sum of products takes contiguous rows of {self.size} words, shape (n, r, {self.size}).")
+        well_formed = rows.ndim == 3 and rows.shape[2] == self.size and out.shape[1:] == rows.shape[1:]
+        if not well_formed or not all(array.flags.c_contiguous for array in (out, factors, rows)):
+            raise Misuse(f"Sums (m, r, {self.size}) of products take rows (n, r, {self.size}), contiguous.")
         first, across, along = places
-        last = first + max(count - 1, 0) * across + max(len(rows) - 1, 0) * along + self.size
-        if min(places) < 0 or (count and len(rows) and last > factors.size):
+        last = first + max(len(out) - 1, 0) * across + max(len(rows) - 1, 0) * along + self.size
+        if min(places) < 0 or (len(out) and len(rows) and last > factors.size):
             raise Misuse("A sum of products reaches beyond its factors.")
-        out = np.empty((count, *rows.shape[1:]), dtype=np.uint64)
-        kernel("ntt.matmul")(factors.reshape(-1), np.array(places, dtype=np.int64), rows, np.uint64(self.prime), out)
-        return out
+        kernel("ntt.add_products")(
+            factors.reshape(-1), np.array(places, dtype=np.int64), rows, np.uint64(self.prime), out
+        )
 
     def _rows(self, values: Words) -> Words:
         if values.shape[-1] != self.size or not values.flags.c_contiguous:

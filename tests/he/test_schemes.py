@@ -118,6 +118,7 @@ def test_mistakes_of_this_side_are_misuse(scheme, features):
 def test_only_clear_encrypts_nothing_and_it_says_so():
     assert [(name, he.scheme(name).networked, he.scheme(name).security_bits) for name in he.SCHEMES] == [
         ("rlwe", True, 128),
+        ("rlwe-native", True, 128),
         ("clear", False, 0),
     ]
 

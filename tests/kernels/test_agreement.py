@@ -268,7 +268,7 @@ def sums_of_products() -> Iterator[Case]:
             values = rng.choice(np.array([prime - 1, prime - 1, 0], dtype=np.uint64), (rows, width, 256))
             factors[7::256], values[:, :, 0] = prime - 1, prime - 1
             places = np.array([7, 256 * rows, 256])
-            yield (factors, places, values, np.uint64(prime)), (np.empty((count, width, 256), np.uint64),)
+            yield (factors, places, values, np.uint64(prime)), (rng.choice(factors[7::256], (count, width, 256)),)
 
 
 LATTICES = [(1125899906826241, 1125899906629633, 1125899905744897), (65537, 114689)]
@@ -299,6 +299,27 @@ def divided_residues() -> Iterator[Case]:
             yield (residues, np.uint64(t), np.array(primes, np.uint64), cofactors), (np.empty(len(numbers), np.uint64),)
 
 
+def small_numbers() -> Iterator[Case]:
+    for primes in LATTICES:
+        values = np.array([0, 1, -1, 2, -2, 32767, -32767], dtype=np.int64)
+        yield (values, np.array(primes, np.uint64)), (np.empty((len(primes), 7), np.uint64),)
+
+
+def draws() -> Iterator[Case]:
+    """The ends of each third of 64 bits, and bits that make noise most positive, most negative and nothing."""
+    third = (2**64 - 1) // 3
+    ends = [0, third, third + 1, 2 * third, 2 * third + 1, 2**64 - 1, 2**21 - 1, 2**42 - 2**21, 2**42, 1, 2**21]
+    for primes in LATTICES:
+        kept = np.array([[0] * 9 + [p - 1] * 2 for p in primes], dtype=np.uint64)
+        yield (np.array(ends, np.uint64), np.array(primes, np.uint64)), (kept,)
+
+
+def additions_of_residues() -> Iterator[Case]:
+    for primes in LATTICES:
+        ends = np.array([[0, 1, p // 2, p // 2 + 1, p - 1] for p in primes], dtype=np.uint64)
+        yield (np.repeat(ends, 5, axis=1), np.array(primes, np.uint64)), (np.tile(ends, (1, 5)),)
+
+
 EDGES: dict[str, Callable[[], Iterator[Case]]] = {
     "ring.scale": ring_cases(scalings),
     "ring.truncate": ring_cases(truncations),
@@ -314,9 +335,13 @@ EDGES: dict[str, Callable[[], Iterator[Case]]] = {
     "sums.segments": segments,
     "ntt.forward": transforms,
     "ntt.inverse": transforms,
-    "ntt.matmul": sums_of_products,
+    "ntt.add_products": sums_of_products,
     "bfv.scale": scaled_plaintexts,
     "bfv.divide": divided_residues,
+    "bfv.lift": small_numbers,
+    "bfv.ternary": draws,
+    "bfv.add": additions_of_residues,
+    "bfv.add_noise": draws,
     "group.expand": expansions,
     "group.map": maps,
     "group.map_multiply": map_products,

@@ -7,10 +7,16 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.errors import Misuse
-from engine.kernels.ntt import Transform
+from engine.kernels.ntt import Transform, Words
 
 SIZE = 64
 PRIMES = [1125899906826241, 35184371613697, 257]
+
+
+def summed(transform: Transform, factors: Words, places: tuple[int, int, int], rows: Words, count: int) -> Words:
+    out = np.zeros((count, *rows.shape[1:]), dtype=np.uint64)
+    transform.add_products(out, factors, places, rows)
+    return out
 
 
 def multiplied(a: NDArray[np.uint64], b: NDArray[np.uint64], prime: int) -> list[int]:
@@ -27,7 +33,7 @@ def test_values_multiply_as_polynomials_do(tier: str, prime: int) -> None:
     a = np.concatenate([np.full((1, SIZE), prime - 1, np.uint64), rng.integers(0, prime, (2, SIZE), dtype=np.uint64)])
     b = rng.integers(0, prime, (3, 2, SIZE), dtype=np.uint64)
     found = transform.inverse(
-        transform.matmul(transform.forward(a.copy()), (0, 0, SIZE), transform.forward(b.copy()), 1)
+        summed(transform, transform.forward(a.copy()), (0, 0, SIZE), transform.forward(b.copy()), 1)
     )[0]
     for half in range(2):
         products = [multiplied(x, y, prime) for x, y in zip(a, b[:, half], strict=True)]
@@ -55,13 +61,13 @@ def test_factors_may_lie_anywhere(tier: str) -> None:
     matrix = rng.integers(0, prime, (4, 3, 2, SIZE), dtype=np.uint64)
     rows = rng.integers(0, prime, (4, 2, SIZE), dtype=np.uint64)
     line, exact = 2 * SIZE, matrix.astype(object)
-    by_column = transform.matmul(matrix, (SIZE, line, 3 * line), rows, 3)
+    by_column = summed(transform, matrix, (SIZE, line, 3 * line), rows, 3)
     expected = [sum(exact[k, i, 1] * rows[k].astype(object) for k in range(4)) % prime for i in range(3)]
     np.testing.assert_array_equal(by_column, np.array(expected, dtype=np.uint64))
-    by_row = transform.matmul(matrix, (0, 3 * line, line), rows[:3], 4)
+    by_row = summed(transform, matrix, (0, 3 * line, line), rows[:3], 4)
     expected = [sum(exact[i, k, 0] * rows[k].astype(object) for k in range(3)) % prime for i in range(4)]
     np.testing.assert_array_equal(by_row, np.array(expected, dtype=np.uint64))
-    same = transform.matmul(matrix, (0, 0, 0), rows, 1)
+    same = summed(transform, matrix, (0, 0, 0), rows, 1)
     expected = sum(rows.astype(object)) * exact[0, 0, 0] % prime
     np.testing.assert_array_equal(same[0], expected.astype(np.uint64))
 
@@ -75,7 +81,7 @@ def test_what_has_no_transform_is_refused() -> None:
         with pytest.raises(Misuse):
             transform.forward(wrong)
         with pytest.raises(Misuse, match="contiguous"):
-            transform.matmul(rows, (0, 0, 0), wrong, 1)
+            summed(transform, rows, (0, 0, 0), wrong, 1)
     for places, count in (((SIZE + 1, 0, 2 * SIZE), 1), ((0, 2 * SIZE, 2 * SIZE), 2), ((-1, 0, 0), 1)):
         with pytest.raises(Misuse, match="beyond"):
-            transform.matmul(rows, places, rows, count)
+            summed(transform, rows, places, rows, count)

@@ -5,12 +5,24 @@ from __future__ import annotations
 
 import numpy as np
 from numba.core import types
+from numba.extending import intrinsic
 
-from engine.kernels.jit import helper, kernel, multiply_high, reads, writes
+from engine.kernels.jit import helper, inlined, kernel, multiply_high, reads, writes
 from engine.kernels.portable.ring import quotient, times
 
 U = np.uint64
+_ROWS = writes(types.uint64, 2)
 _VECTOR, _PRIMES = reads(types.uint64, 1), reads(types.uint64, 1)
+
+
+@intrinsic
+def ones(typing, word):
+    """Count the bits that are set."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.ctpop(arguments[0])
+
+    return types.uint64(types.uint64), generate
 
 
 @helper
@@ -33,7 +45,7 @@ def power(x, e, p):
     return result
 
 
-@kernel(_VECTOR, types.uint64, _PRIMES, writes(types.uint64, 2))
+@kernel(_VECTOR, types.uint64, _PRIMES, _ROWS)
 def scale(values, t, primes, out):
     """With r = q m mod t, centred, round(q m / t) = (q m - r) / t, which is -r / t modulo each prime."""
     q = modulus(primes, t)
@@ -75,3 +87,48 @@ def divide(residues, t, primes, cofactors, out):
             fractions[j] = fraction
     for j in range(out.size):
         out[j] = (out[j] + (fractions[j] >> U(63))) % t
+
+
+@inlined
+def least(a, b):
+    return a if a < b else b
+
+
+@kernel(reads(types.int64, 1), _PRIMES, _ROWS)
+def lift(values, primes, out):
+    """A negative number wraps, and then is larger than itself plus p."""
+    for i in range(primes.size):
+        p = primes[i]
+        for j in range(values.size):
+            x = U(values[j])
+            out[i, j] = least(x, x + p)
+
+
+@kernel(_VECTOR, _PRIMES, _ROWS)
+def ternary(words, primes, out):
+    for j in range(words.size):
+        third = multiply_high(words[j], U(3))
+        for i in range(primes.size):
+            out[i, j] = third - U(1) if third else primes[i] - U(1)
+
+
+@kernel(reads(types.uint64, 2), _PRIMES, _ROWS)
+def add(others, primes, out):
+    for i in range(primes.size):
+        p = primes[i]
+        for j in range(out.shape[1]):
+            total = out[i, j] + others[i, j]
+            out[i, j] = least(total, total - p)
+
+
+@kernel(_VECTOR, _PRIMES, _ROWS)
+def add_noise(words, primes, out):
+    """A sum below 0 wraps and is then larger than itself plus p; one from p on is larger than itself less p."""
+    half = U(2**21 - 1)
+    for i in range(primes.size):
+        p = primes[i]
+        for j in range(words.size):
+            noise = ones(words[j] & half) - ones(words[j] >> U(21) & half)
+            total = out[i, j] + noise
+            total = least(total, total + p)
+            out[i, j] = least(total, total - p)

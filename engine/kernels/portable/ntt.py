@@ -60,12 +60,12 @@ def inverse(table, p, values):
 
 
 @kernel(reads(types.uint64, 1), reads(types.int64, 1), reads(types.uint64, 3), types.uint64, writes(types.uint64, 3))
-def matmul(factors, places, rows, p, out):
-    """Sum in 128 bits: 2**28 products below 2**100."""
+def add_products(factors, places, rows, p, out):
+    """Sum in 128 bits: 2**27 products below 2**100."""
     wrap, wrap_quotient = wrapped(p)
     for i, row in np.ndindex(out.shape[:2]):
         for j in range(out.shape[2]):
-            high, low = U(0), U(0)
+            high, low = U(0), out[i, row, j]
             for k in range(rows.shape[0]):
                 a, b = factors[places[0] + i * places[1] + k * places[2] + j], rows[k, row, j]
                 product = a * b

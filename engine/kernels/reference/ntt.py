@@ -53,14 +53,14 @@ def permuted(values: NDArray[Any]) -> NDArray[Any]:
     return values.reshape(-1, 8, 8).transpose(0, 2, 1).reshape(-1)
 
 
-def matmul(factors: Words, places: NDArray[np.int64], rows: Words, prime: int, out: Words) -> None:
-    """Fill (m, r, N) with sum_k factor_ik * rows[k] modulo p, rows (count, r, N); places: (first, across, along).
+def add_products(factors: Words, places: NDArray[np.int64], rows: Words, prime: int, out: Words) -> None:
+    """Add to (m, r, N) sum_k factor_ik * rows[k] modulo p, rows (count, r, N); places: (first, across, along).
 
     factor_ik is the N words of `factors` at first + i*across + k*along.
     """
     first, across, along = places.tolist()
     for i, result in enumerate(out):
-        total = np.zeros(rows.shape[1:], dtype=object)
+        total = result.astype(object)
         for k, row in enumerate(rows):
             start = first + i * across + k * along
             total += factors[start : start + rows.shape[2]].astype(object) * row.astype(object)

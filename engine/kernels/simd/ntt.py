@@ -289,7 +289,7 @@ def prefetch(typing, array, index):
 
 @helper
 def put_sum(result, at, total, p, constants):
-    """Add a reduced sum to what is there already."""
+    """Add a reduced sum to what is there."""
     total = load(result, at) + reduced(total[0], total[1], p, constants)
     store(result, at, least(total, total - p))
 
@@ -351,7 +351,7 @@ def sum_of_products(factors, at, along, ahead, near, count):
 
 
 @kernel(reads(types.uint64, 1), reads(types.int64, 1), reads(types.uint64, 3), types.uint64, writes(types.uint64, 3))
-def matmul(factors, places, rows, p, out):
+def add_products(factors, places, rows, p, out):
     """Go piece by piece, so that a piece of the rows stays near while factors stream past, once for four rows.
 
     Products are below 2**100, their upper halves below 2**48: 2**12 of them fit, then a reduction is due.
@@ -360,7 +360,6 @@ def matmul(factors, places, rows, p, out):
     constants = shift, quotient(shift, p) >> _12, quotient(U(1), p) >> _12
     count, width, size = rows.shape
     flat, result, near = rows.reshape(rows.size), out.reshape(out.size), scratch(64 * min(count, _MOST))
-    out[:] = U(0)
     for begin in range(0, count, _MOST):
         some, start = min(_MOST, count - begin), places[0] + begin * places[2]
         for row in range(0, width, 4):
