@@ -50,7 +50,8 @@ UPLINK = 8 * len(MODULI) * SLOTS + SEED_BYTES
 _LIMIT = 1 << 15
 _TILE_BYTES = 8 * len(MODULI) * SLOTS
 _SPARE = 8  # draws of each residue polynomial that may be rejected; more are with probability below 2**-150
-_CHUNK = 16  # row tiles that are worked on together
+_CHUNK = 32  # row tiles that are worked on together
+_PIECE = 16  # words of a tile that lie together
 
 _P = np.array(MODULI, dtype=np.uint64)
 _COLUMN = _P[:, None]
@@ -81,14 +82,10 @@ def _inverse(polynomials: Words) -> Words:
     return polynomials
 
 
-def _add_products(out: Words, factors: Words, places: tuple[int, int, int], rows: Words) -> None:
-    """Add sums of products to out (primes, m, r, SLOTS), for rows (primes, n, r, SLOTS); see `Transform.add_products`.
-
-    Factors hold the residue polynomials of a tile one after the other; places count in tiles.
-    """
-    first, across, along = (place * len(MODULI) * SLOTS for place in places)
+def _add_product(out: Words, factor: Words, rows: Words) -> None:
+    """Add a polynomial (primes, SLOTS) times rows (primes, r, SLOTS) to out, of the same shape; all transformed."""
     for i, transform in enumerate(_transforms()[0]):
-        transform.add_products(out[i], factors, (first + i * SLOTS, across, along), rows[i])
+        transform.add_products(out[i][None], factor[i], (0, 0, 0, _PIECE), rows[i][None])
 
 
 def _lifted(signed: NDArray[np.int64]) -> Words:
@@ -230,9 +227,9 @@ class NativeSecretKey:
 
     def _times_secret(self, polynomial: Words) -> Words:
         """Return the coefficients of a transformed polynomial (primes, SLOTS) times the secret."""
-        out = np.zeros((len(MODULI), 1, 1, SLOTS), dtype=np.uint64)
-        _add_products(out, self._secret, (0, 0, 0), polynomial[:, None, None])
-        return _inverse(out).reshape(-1, SLOTS)
+        out = np.zeros((len(MODULI), 1, SLOTS), dtype=np.uint64)
+        _add_product(out, self._secret, polynomial[:, None])
+        return _inverse(out)[:, 0]
 
     def _decrypt(self, answer: Bytes, tiles: int, places: NDArray[np.intp]) -> Words:  # 4
         """Return the values at the places, (2, tiles, places)."""
@@ -257,7 +254,7 @@ class NativePeerKey:
 
     def __init__(self, counts: Counts, public: Bytes) -> None:
         self._counts = counts
-        self._zero = _received(public)[:, None]  # 1
+        self._zero = _received(public)  # 1
 
     def combine_slots(self, terms: Sequence[tuple[Bytes, Words]]) -> tuple[Bytes, Words]:
         if not terms:
@@ -277,13 +274,13 @@ class NativePeerKey:
         return answer, np.stack(slots).reshape(2, -1)[:, :count]
 
     def _combined(self, terms: list[tuple[Bytes, Words]], block: int) -> Words:
-        out = np.zeros((2, len(MODULI), 1, 2, SLOTS), dtype=np.uint64)
+        out = np.zeros((2, len(MODULI), 2, SLOTS), dtype=np.uint64)
         for lane in range(2):
             for ciphertexts, factors in terms:
-                row = _received(ciphertexts[lane, block])[:, None]
-                _add_products(out[lane], _slot_factor(lane, factors[lane, block]), (0, 0, 0), row)
+                pair = _received(ciphertexts[lane, block])
+                _add_product(out[lane], _slot_factor(lane, factors[lane, block]), pair)
         self._counts.products += 2 * len(terms)
-        return out[:, :, 0]
+        return out
 
     def answer(self, totals: Iterator[Words], tiles: int, places: NDArray[np.intp]) -> tuple[Bytes, Words]:
         """Mask sums of products, (2 lanes, primes, 2, SLOTS) each; return answers and shares (2, tiles, places)."""
@@ -310,7 +307,7 @@ class NativePeerKey:
 
     def _rerandomise(self, total: Words) -> None:
         """Add Z u, u fresh and ternary."""
-        _add_products(total[:, None], _ternary(), (0, 0, 0), self._zero)  # 3 a
+        _add_product(total, _ternary(), self._zero)  # 3 a
 
 
 def _slot_factor(lane: int, slots: Words) -> Words:
@@ -328,8 +325,12 @@ class NativeMatrix:
         self._layout = layout
         self._matrix = matrix
         kept = min(layout.row_tiles, cache_bytes // (_TILE_BYTES * layout.column_tiles))
-        self._kept = np.empty((kept, layout.column_tiles, len(MODULI), SLOTS), dtype=np.uint64)
+        self._kept = self._room(kept)
         self._ready = 0
+
+    def _room(self, rows: int) -> Words:
+        """Return space for rows of tiles, in the order in which products read them: pieces of one place together."""
+        return np.empty((len(MODULI), SLOTS // _PIECE, rows, self._layout.column_tiles, _PIECE), dtype=np.uint64)
 
     def times_weights(self, key: PeerKey, weights: Bytes) -> tuple[Bytes, Words]:
         at = self._layout
@@ -344,23 +345,27 @@ class NativeMatrix:
         return answer, share.reshape(2, -1)[:, : at.columns]
 
     def _forward(self, rows: Words) -> Iterator[Words]:
-        columns = self._layout.column_tiles
-        for tiles in self._chunks():
-            for i in range(len(tiles)):
-                self._counts.products += 2 * columns
-                out = np.zeros((len(MODULI), 1, 4, SLOTS), dtype=np.uint64)
-                _add_products(out, tiles, (i * columns, 0, 1), rows)
-                yield _by_lane(out[:, 0])
+        for tiles, start, count in self._chunks():
+            out = np.zeros((len(MODULI), count, 4, SLOTS), dtype=np.uint64)
+            self._add_products(out, tiles, start, rows, along_columns=True)
+            self._counts.products += 2 * count * self._layout.column_tiles
+            yield from (_by_lane(out[:, i]) for i in range(count))
 
     def _backward(self, wires: Bytes) -> Iterator[Words]:
         columns, done = self._layout.column_tiles, 0
         totals = np.zeros((len(MODULI), columns, 4, SLOTS), dtype=np.uint64)
-        for tiles in self._chunks():
-            rows = self._pairs(wires[:, done : done + len(tiles)])
-            _add_products(totals, tiles, (0, 1, columns), rows)
-            done += len(tiles)
-            self._counts.products += 2 * columns * len(tiles)
+        for tiles, start, count in self._chunks():
+            self._add_products(totals, tiles, start, self._pairs(wires[:, done : done + count]), along_columns=False)
+            done += count
+            self._counts.products += 2 * columns * count
         return (_by_lane(totals[:, column]) for column in range(columns))
+
+    def _add_products(self, out: Words, tiles: Words, start: int, rows: Words, along_columns: bool) -> None:
+        """Add sums over column tiles, or over row tiles, from row `start` on, times rows (primes, n, 4, SLOTS)."""
+        row = self._layout.column_tiles * _PIECE
+        steps = (row, _PIECE) if along_columns else (_PIECE, row)
+        for i, transform in enumerate(_transforms()[0]):
+            transform.add_products(out[i], tiles[i], (start * row, *steps, tiles.shape[2] * row), rows[i])
 
     @staticmethod
     def _pairs(wires: Bytes) -> Words:
@@ -370,24 +375,25 @@ class NativeMatrix:
             out[:, tile, 2 * lane : 2 * lane + 2] = _received(wires[lane, tile])
         return out
 
-    def _chunks(self) -> Iterator[Words]:
-        """Give the transformed tiles, (row tiles, column tiles, primes, SLOTS), some rows at a time."""
+    def _chunks(self) -> Iterator[tuple[Words, int, int]]:
+        """Give transformed tiles some rows at a time: where they are, the first row there, and how many."""
         for start in range(0, self._layout.row_tiles, _CHUNK):
             stop = min(start + _CHUNK, self._layout.row_tiles)
-            if stop <= self._ready:
-                yield self._kept[start:stop]
+            if stop > self._kept.shape[2]:
+                passing = self._room(stop - start)
+                self._transform(passing, start)
+                yield passing, 0, stop - start
                 continue
-            tiles = self._transformed(start, stop)
-            if stop <= len(self._kept) and start == self._ready:
-                self._kept[start:stop], self._ready = tiles, stop
-            yield tiles
+            if stop > self._ready:
+                self._transform(self._kept[:, :, start:stop], start)
+                self._ready = stop
+            yield self._kept, start, stop - start
 
-    def _transformed(self, start: int, stop: int) -> Words:
-        columns = self._layout.column_tiles
-        out = np.empty((stop - start, columns, len(MODULI), SLOTS), dtype=np.uint64)
-        for row, column in np.ndindex(stop - start, columns):
-            out[row, column] = _forward(_lifted(self._layout.tile(self._matrix, start + row, column)))
-        return out
+    def _transform(self, out: Words, start: int) -> None:
+        """Fill (primes, pieces, rows, columns, 16) with the tiles from row `start` on."""
+        for row, column in np.ndindex(out.shape[2:4]):
+            tile = _forward(_lifted(self._layout.tile(self._matrix, start + row, column)))
+            out[:, :, row, column] = tile.reshape(len(MODULI), -1, _PIECE)
 
 
 def _by_lane(quad: Words) -> Words:

@@ -41,17 +41,21 @@ class Transform:
         kernel("ntt.inverse")(self._table, np.uint64(self.prime), self._rows(values))
         return values
 
-    def add_products(self, out: Words, factors: Words, places: tuple[int, int, int], rows: Words) -> None:
+    def add_products(self, out: Words, factors: Words, places: tuple[int, int, int, int], rows: Words) -> None:
         """Add sum_k factor_ik * rows[k], value by value, to out[i], (m, r, N), for rows (n, r, N), all transformed.
 
-        factor_ik is the N words at first + i*across + k*along of `factors`, which may have any shape, where places is
-        (first, across, along), none of them negative. All arrays are contiguous.
+        factor_ik lies in `factors`, an array of any shape, in pieces of 16 words, `pitch` words apart, the first piece
+        at first + i*across + k*along; places is (first, across, along, pitch), none negative. A pitch of 16 is a row.
+        Where factors are many, let pieces of the same place in all of them be neighbours: a stride that is a power of
+        two defeats caches. All arrays are contiguous.
         """
         well_formed = rows.ndim == 3 and rows.shape[2] == self.size and out.shape[1:] == rows.shape[1:]
         if not well_formed or not all(array.flags.c_contiguous for array in (out, factors, rows)):
             raise Misuse(f"Sums (m, r, {self.size}) of products take rows (n, r, {self.size}), contiguous.")
-        first, across, along = places
-        last = first + max(len(out) - 1, 0) * across + max(len(rows) - 1, 0) * along + self.size
+        first, across, along, pitch = places
+        last = (
+            first + max(len(out) - 1, 0) * across + max(len(rows) - 1, 0) * along + (self.size // 16 - 1) * pitch + 16
+        )
         if min(places) < 0 or (len(out) and len(rows) and last > factors.size):
             raise Misuse("A sum of products reaches beyond its factors.")
         kernel("ntt.add_products")(

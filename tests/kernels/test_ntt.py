@@ -15,7 +15,7 @@ PRIMES = [1125899906826241, 35184371613697, 257]
 
 def summed(transform: Transform, factors: Words, places: tuple[int, int, int], rows: Words, count: int) -> Words:
     out = np.zeros((count, *rows.shape[1:]), dtype=np.uint64)
-    transform.add_products(out, factors, places, rows)
+    transform.add_products(out, factors, (*places, 16), rows)
     return out
 
 
@@ -70,6 +70,18 @@ def test_factors_may_lie_anywhere(tier: str) -> None:
     same = summed(transform, matrix, (0, 0, 0), rows, 1)
     expected = sum(rows.astype(object)) * exact[0, 0, 0] % prime
     np.testing.assert_array_equal(same[0], expected.astype(np.uint64))
+
+
+def test_factors_may_lie_in_pieces(tier: str) -> None:
+    """Pieces of the same place side by side: what the sums are does not depend on it."""
+    prime = PRIMES[0]
+    transform, rng = Transform(prime, SIZE), np.random.default_rng(4)
+    matrix = rng.integers(0, prime, (3, 2, SIZE), dtype=np.uint64)
+    rows = rng.integers(0, prime, (2, 4, SIZE), dtype=np.uint64)
+    together = np.ascontiguousarray(matrix.reshape(3, 2, -1, 16).transpose(2, 0, 1, 3))
+    out = np.zeros((3, 4, SIZE), dtype=np.uint64)
+    transform.add_products(out, together, (0, 32, 16, 96), rows)
+    np.testing.assert_array_equal(out, summed(transform, matrix, (0, 2 * SIZE, SIZE), rows, 3))
 
 
 def test_what_has_no_transform_is_refused() -> None:

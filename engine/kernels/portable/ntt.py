@@ -66,8 +66,9 @@ def add_products(factors, places, rows, p, out):
     for i, row in np.ndindex(out.shape[:2]):
         for j in range(out.shape[2]):
             high, low = U(0), out[i, row, j]
+            at = places[0] + i * places[1] + (j >> 4) * places[3] + (j & 15)
             for k in range(rows.shape[0]):
-                a, b = factors[places[0] + i * places[1] + k * places[2] + j], rows[k, row, j]
+                a, b = factors[at + k * places[2]], rows[k, row, j]
                 product = a * b
                 low += product
                 high += multiply_high(a, b) + U(low < product)

@@ -54,14 +54,14 @@ def permuted(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def add_products(factors: Words, places: NDArray[np.int64], rows: Words, prime: int, out: Words) -> None:
-    """Add to (m, r, N) sum_k factor_ik * rows[k] modulo p, rows (count, r, N); places: (first, across, along).
+    """Add to (m, r, N) sum_k factor_ik * rows[k] modulo p, rows (count, r, N); places: (first, across, along, pitch).
 
-    factor_ik is the N words of `factors` at first + i*across + k*along.
+    factor_ik lies in `factors` in pieces of 16 words, `pitch` words apart, the first at first + i*across + k*along.
     """
-    first, across, along = places.tolist()
+    first, across, along, pitch = places.tolist()
+    pieces = pitch * np.arange(rows.shape[2] // 16)[:, None] + np.arange(16)
     for i, result in enumerate(out):
         total = result.astype(object)
         for k, row in enumerate(rows):
-            start = first + i * across + k * along
-            total += factors[start : start + rows.shape[2]].astype(object) * row.astype(object)
+            total += factors[first + i * across + k * along + pieces].astype(object).reshape(-1) * row.astype(object)
         result[:] = total % int(prime)

@@ -366,5 +366,6 @@ def add_products(factors, places, rows, p, out):
             for j in range(0, size, 16):
                 gather(flat, (begin * width + row) * size + j, width * size, some, size, width - row, near)
                 for i in range(out.shape[0]):
-                    totals = sum_of_products(factors, start + i * places[1] + j, places[2], places[1], near, some)
+                    at = start + i * places[1] + (j >> 4) * places[3]
+                    totals = sum_of_products(factors, at, places[2], places[3], near, some)
                     put_sums(result, (i * width + row) * size + j, size, width - row, totals, p, constants)
