@@ -102,6 +102,14 @@ def _ternary() -> Words:
     return _forward(out)
 
 
+def _uniform(count: int) -> Words:
+    """Return uniform residues (primes, count); where one is not below its prime, all are drawn again."""
+    while True:
+        words = randomness.random_words((len(MODULI), count)) >> np.uint64(14)
+        if (words < _COLUMN).all():
+            return words
+
+
 def _add(out: Words, others: Words) -> Words:
     kernel("bfv.add")(np.ascontiguousarray(others), _P, out)
     return out
@@ -273,17 +281,17 @@ class NativePeerKey:
         slots = [_transforms()[1][i].forward(shares[i]) for i in range(2)]
         return answer, np.stack(slots).reshape(2, -1)[:, :count]
 
-    def _combined(self, terms: list[tuple[Bytes, Words]], block: int) -> Words:
+    def _combined(self, terms: list[tuple[Bytes, Words]], block: int) -> Sequence[Words]:
         out = np.zeros((2, len(MODULI), 2, SLOTS), dtype=np.uint64)
         for lane in range(2):
             for ciphertexts, factors in terms:
                 pair = _received(ciphertexts[lane, block])
                 _add_product(out[lane], _slot_factor(lane, factors[lane, block]), pair)
         self._counts.products += 2 * len(terms)
-        return out
+        return out[0], out[1]
 
-    def answer(self, totals: Iterator[Words], tiles: int, places: NDArray[np.intp]) -> tuple[Bytes, Words]:
-        """Mask sums of products, (2 lanes, primes, 2, SLOTS) each; return answers and shares (2, tiles, places)."""
+    def answer(self, totals: Iterator[Sequence[Words]], tiles: int, places: NDArray[np.intp]) -> tuple[Bytes, Words]:
+        """Mask sums of products, (primes, 2, SLOTS) of both lanes; return answers and shares (2, tiles, places)."""
         answers = np.empty((2, tiles, answer_bytes(len(places)) // 8), dtype="<u8")
         shares = np.empty((2, tiles, len(places)), dtype=np.uint64)
         for tile, pair in enumerate(totals):
@@ -296,10 +304,11 @@ class NativePeerKey:
         """Fill one answer from a sum (primes, 2, SLOTS), which is changed; return the own share."""
         self._rerandomise(total)
         _inverse(total)
-        answer, cut = np.empty((len(MODULI), SLOTS), dtype=np.uint64), len(MODULI) * SLOTS
+        cut = len(MODULI) * SLOTS
+        answer = out[:cut].reshape(len(MODULI), SLOTS)
         answer[:] = total[:, 1]
-        out[:cut] = _add_noise(answer).reshape(-1)  # 3 b
-        mask = np.stack([randomness.random_below(p, len(places)) for p in MODULI])
+        _add_noise(answer)  # 3 b
+        mask = _uniform(len(places))
         out[cut:] = _add(mask.copy(), total[:, 0][:, places]).reshape(-1)  # 3 c
         t = np.uint64(PRIMES[lane])
         share: Words = (t - _divided(mask, lane)) % t
@@ -344,21 +353,21 @@ class NativeMatrix:
         answer, share = _key_of(key).answer(totals, at.column_tiles, at.column_places)
         return answer, share.reshape(2, -1)[:, : at.columns]
 
-    def _forward(self, rows: Words) -> Iterator[Words]:
+    def _forward(self, rows: Words) -> Iterator[Sequence[Words]]:
         for tiles, start, count in self._chunks():
             out = np.zeros((len(MODULI), count, 4, SLOTS), dtype=np.uint64)
             self._add_products(out, tiles, start, rows, along_columns=True)
             self._counts.products += 2 * count * self._layout.column_tiles
-            yield from (_by_lane(out[:, i]) for i in range(count))
+            yield from (_lanes(out[:, i]) for i in range(count))
 
-    def _backward(self, wires: Bytes) -> Iterator[Words]:
+    def _backward(self, wires: Bytes) -> Iterator[Sequence[Words]]:
         columns, done = self._layout.column_tiles, 0
         totals = np.zeros((len(MODULI), columns, 4, SLOTS), dtype=np.uint64)
         for tiles, start, count in self._chunks():
             self._add_products(totals, tiles, start, self._pairs(wires[:, done : done + count]), along_columns=False)
             done += count
             self._counts.products += 2 * columns * count
-        return (_by_lane(totals[:, column]) for column in range(columns))
+        return (_lanes(totals[:, column]) for column in range(columns))
 
     def _add_products(self, out: Words, tiles: Words, start: int, rows: Words, along_columns: bool) -> None:
         """Add sums over column tiles, or over row tiles, from row `start` on, times rows (primes, n, 4, SLOTS)."""
@@ -396,9 +405,9 @@ class NativeMatrix:
             out[:, :, row, column] = tile.reshape(len(MODULI), -1, _PIECE)
 
 
-def _by_lane(quad: Words) -> Words:
-    """Return (primes, 4, SLOTS) as (2 lanes, primes, 2, SLOTS)."""
-    return np.ascontiguousarray(quad.reshape(len(MODULI), 2, 2, SLOTS).transpose(1, 0, 2, 3))
+def _lanes(quad: Words) -> tuple[Words, Words]:
+    """Return (primes, 4, SLOTS) as (primes, 2, SLOTS) of each lane."""
+    return quad[:, :2], quad[:, 2:]
 
 
 def _key_of(key: PeerKey) -> NativePeerKey:

@@ -11,6 +11,7 @@ from engine.kernels.jit import helper, inlined, kernel, multiply_high, reads, wr
 from engine.kernels.portable.ring import quotient, times
 
 U = np.uint64
+_THIRD = U((2**64 - 1) // 3)  # which is a whole number
 _ROWS = writes(types.uint64, 2)
 _VECTOR, _PRIMES = reads(types.uint64, 1), reads(types.uint64, 1)
 
@@ -107,7 +108,7 @@ def lift(values, primes, out):
 @kernel(_VECTOR, _PRIMES, _ROWS)
 def ternary(words, primes, out):
     for j in range(words.size):
-        third = multiply_high(words[j], U(3))
+        third = U(words[j] > _THIRD) + U(words[j] > U(2) * _THIRD)
         for i in range(primes.size):
             out[i, j] = third - U(1) if third else primes[i] - U(1)
 
