@@ -107,10 +107,12 @@ def lift(values, primes, out):
 
 @kernel(_VECTOR, _PRIMES, _ROWS)
 def ternary(words, primes, out):
-    for j in range(words.size):
-        third = U(words[j] > _THIRD) + U(words[j] > U(2) * _THIRD)
-        for i in range(primes.size):
-            out[i, j] = third - U(1) if third else primes[i] - U(1)
+    """p - 1, p or p + 1, of which p is taken unless that is below 0."""
+    for i in range(primes.size):
+        p = primes[i]
+        for j in range(words.size):
+            x = p - U(1) + U(words[j] > _THIRD) + U(words[j] > U(2) * _THIRD)
+            out[i, j] = least(x, x - p)
 
 
 @kernel(reads(types.uint64, 2), _PRIMES, _ROWS)

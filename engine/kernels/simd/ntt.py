@@ -118,6 +118,26 @@ steps_apart, steps_together = _three_steps(_apart, (0, 1, 2)), _three_steps(_tog
 
 
 @intrinsic
+def eight_below(typing, vectors, bound):
+    """Bring numbers below twice the bound under it."""
+
+    def generate(context, builder, signature, arguments):
+        found = [_least(builder, v, builder.sub(v, arguments[1])) for v in cgutils.unpack_tuple(builder, arguments[0])]
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return _EIGHT(_EIGHT, u64x8), generate
+
+
+@intrinsic
+def eight_scaled(typing, vectors, w, w_quotient, minus):
+    def generate(context, builder, signature, arguments):
+        found = [_scaled(builder, v, *arguments[1:]) for v in cgutils.unpack_tuple(builder, arguments[0])]
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return _EIGHT(_EIGHT, u64x8, u64x8, u64x8), generate
+
+
+@intrinsic
 def transposed(typing, rows):
     """Return the columns of eight vectors, exchanging squares of 1, 2 and 4."""
 
@@ -205,11 +225,7 @@ def forward_row(w, q, row, p):
     for i in range(m):
         v = steps_apart(eight(row, 64 * i, 8), powers(w, m, i), powers(q, m, i), twice, minus)
         v = steps_apart(transposed(v), lane_powers(w, 8 * i), lane_powers(q, 8 * i), twice, minus)
-        put_eight(row, 64 * i, 8, v)
-    for j in range(0, size, 8):
-        x = load(row, j)
-        x = least(x, x - twice)
-        store(row, j, least(x, x - p))
+        put_eight(row, 64 * i, 8, eight_below(eight_below(v, twice), broadcast(p)))
 
 
 @helper
@@ -235,9 +251,9 @@ def inverse_row(w, q, row, p):
             a, b = powers(w, m, i), powers(q, m, i)
             for j in range(8 * i * distance, (8 * i + 1) * distance, 8):
                 put_eight(row, j, distance, steps_together(eight(row, j, distance), a, b, twice, minus))
-    for j in range(0, size, 8):
-        x = scaled(load(row, j), broadcast(w[0]), broadcast(q[0]), minus)
-        store(row, j, least(x, x - p))
+    for j in range(0, size, 64):
+        v = eight_scaled(eight(row, j, 8), broadcast(w[0]), broadcast(q[0]), minus)
+        put_eight(row, j, 8, eight_below(v, broadcast(p)))
 
 
 @kernel(_TABLE, types.uint64, _VALUES)
