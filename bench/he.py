@@ -8,6 +8,7 @@ whole numbers of at most 15 bits and a sign; Plain: NumPy on float64.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,7 +33,8 @@ REPEAT = 50  # of the plain product, which takes microseconds
 def contests(quick: bool) -> list[Contest]:
     """Return one contest for each shape; what does not depend on the shape is told with the first."""
     first, *others = QUICK if quick else FULL
-    return [contest(*first, {**PRODUCT, **VALUES}), *(contest(*shape, PRODUCT) for shape in others)]
+    by_peers = [contest(*first, {**PRODUCT, **VALUES}), *(contest(*shape, PRODUCT) for shape in others)]
+    return [*by_peers, *(by_seal(*shape) for shape in (first, *others))]
 
 
 def contest(rows: int, columns: int, cases: Mapping[str, tuple[str, str]]) -> Contest:
@@ -43,6 +45,28 @@ def contest(rows: int, columns: int, cases: Mapping[str, tuple[str, str]]) -> Co
         cases=cases,
         ours=rlwe(rows, columns),
         peers=_peers(rows, columns),
+        plain=_plain(rows, columns),
+    )
+
+
+@dataclass(frozen=True)
+class Here:
+    """A competitor in this process."""
+
+    name: str
+    figures: tuple[str, ...]
+    ask: Callable[[], dict[str, float]]
+
+
+def by_seal(rows: int, columns: int) -> Contest:
+    """Return the contest of rlwe-native, our kernels, with rlwe, the same by SEAL."""
+    shown = {**PRODUCT, **VALUES}
+    return Contest(
+        suite="he",
+        size=f"{rows:,} x {columns}",
+        cases={key: (name.replace("rlwe", "rlwe-native"), unit) for key, (name, unit) in shown.items()},
+        ours=rlwe(rows, columns, "rlwe-native"),
+        peers=(Here("rlwe (SEAL of tenseal 0.3.18)", tuple(shown), rlwe(rows, columns)),),
         plain=_plain(rows, columns),
     )
 
@@ -59,9 +83,9 @@ def _peers(rows: int, columns: int) -> tuple[Peer, ...]:
     )
 
 
-def rlwe(rows: int, columns: int) -> Callable[[], dict[str, float]]:
+def rlwe(rows: int, columns: int, name: str = "rlwe") -> Callable[[], dict[str, float]]:
     """Return what measures our scheme: the matrix is prepared, the keys are there, as in the midst of a training."""
-    scheme, entries = he.scheme("rlwe"), rows * columns
+    scheme, entries = he.scheme(name), rows * columns
     ring, layout = Ring(scheme.primes), scheme.layout(rows, columns)
     plain = np.random.default_rng(1).integers(-(1 << 15) + 1, 1 << 15, (rows, columns), dtype=np.int16)
     weights, values, factors = ring.random(columns), ring.random(SLOTS), ring.random(SLOTS)

@@ -87,13 +87,14 @@ def test_a_side_that_has_had_its_time_is_not_asked_again(monkeypatch):
         ),
         (lambda: kernels.elements("reference", 2), {"multiply reference", "hash_and_multiply reference"}),
         (lambda: kernels.products("reference", 3, 2), {"ring matmul reference"}),
+        (lambda: kernels.masking("reference", 100), {"mask and add uint32 reference"}),
         (
             lambda: vertical.logistic(60, 2, 2, LogisticRegression(max_iter=1)),
             {"logistic shared", "logistic shared bytes"},
         ),
         (lambda: transport.contest(2, 2), {"relay stream", "relay round trip"}),
     ],
-    ids=["psi", "he", "elements", "products", "vertical", "transport"],
+    ids=["psi", "he", "elements", "products", "masks", "vertical", "transport"],
 )
 def test_every_suite_measures_ours_and_names_the_peers(made, cases):
     built = made()
@@ -105,9 +106,16 @@ def test_every_suite_measures_ours_and_names_the_peers(made, cases):
     assert all("not installed" in row.peer for row in rows if row.peer)
 
 
+def test_rlwe_native_is_measured_beside_seal():
+    rows = he.by_seal(5, 3).run(1)
+    assert {row.case for row in rows} >= {"rlwe-native dot", "rlwe-native encrypt"}
+    assert all(row.ours > 0 and row.peer_value > 0 and "SEAL" in row.peer for row in rows)
+
+
 def test_peers_are_named_by_the_version_that_is_pinned():
     listed = [
         *kernels.PEERS,
+        *kernels.masking("reference", 1).peers,
         *psi.contest(2).peers,
         *he.contest(2, 2, he.PRODUCT).peers,
         *transport.contest(1, 1).peers,
