@@ -1,7 +1,7 @@
 """A mask for integers, expanded from a seed and added; arguments: whose way, and how many uint32.
 
-`openssl`: AES-256 in counter mode of `cryptography` (OpenSSL), then NumPy's addition. `mersenne`: what SecAgg+ of Flower
-1.41 does (`pseudo_rand_gen`, `parameters_addition`): NumPy's global Mersenne Twister, seeded with 32 bits, int64.
+`openssl`: AES-256 in counter mode of `cryptography` (OpenSSL), then NumPy's addition. `mersenne`: what SecAgg+ of
+Flower 1.41 does (`pseudo_rand_gen`, `parameters_addition`): NumPy's global Mersenne Twister, its seed 32 bits, int64.
 """
 
 from __future__ import annotations
