@@ -72,6 +72,11 @@ def put(words, index, word):
     raise NotImplementedError
 
 
+def get_rows(words, places, offset, like):
+    """Return four words of each lane, `offset` words after its own position (of `places`, uint64) in a flat array."""
+    raise NotImplementedError
+
+
 def opaque(mask):
     """Return the mask so that the compiler knows nothing of it: else it may make a choice a branch on a secret."""
     raise NotImplementedError

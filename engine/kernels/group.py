@@ -277,9 +277,9 @@ def _require(valid: Mask) -> None:
         raise Misuse("A row is not the canonical encoding of an element; check what peers send with decode_valid.")
 
 
-def _in_threads(count: int, run: Callable[[slice], None]) -> None:
-    """Run over slices of the rows, each in a thread where there are enough rows; kernels hold no lock."""
-    threads = min(os.cpu_count() or 1, count // _PER_THREAD)
+def _in_threads(count: int, run: Callable[[slice], None], work: int = 1) -> None:
+    """Run over slices of the rows, each in a thread where there is enough work in them; kernels hold no lock."""
+    threads = min(os.cpu_count() or 1, count * work // _PER_THREAD)
     if threads < 2:
         if count:
             run(slice(0, count))

@@ -17,7 +17,7 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.core import event, types
+from numba.core import cgutils, event, types
 from numba.extending import intrinsic
 
 log = logging.getLogger("synergos.kernels")
@@ -130,6 +130,22 @@ def multiply_high(typing: Any, a: Any, b: Any) -> tuple[Any, Callable[..., Any]]
         return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
 
     return types.uint64(types.uint64, types.uint64), generate
+
+
+@intrinsic
+def prefetch(typing: Any, array: Any, index: Any) -> tuple[Any, Callable[..., Any]]:
+    """Have the cache line of a position of a flat array fetched; a position that does not exist does no harm."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = builder.gep(context.make_array(signature.args[0])(context, builder, arguments[0]).data, [arguments[1]])
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        read, keep, data = (ir.Constant(number, i) for i in (0, 3, 1))
+        builder.call(function, [builder.bitcast(place, pointer), read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(array, index), generate
 
 
 def hidden(constraint: str) -> Callable[..., Any]:

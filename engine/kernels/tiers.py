@@ -52,6 +52,15 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "group.check": TIERS,
     "group.add": TIERS,
     "group.sums": TIERS,
+    "points.decode": TIERS,
+    "points.encode": TIERS,
+    "points.sums": TIERS,
+    "points.comb_encode": TIERS,
+    "points.comb_add": TIERS,
+    "points.unmask": TIERS,
+    "points.labels": TIERS,
+    "points.enter": ("reference", "portable"),
+    "points.find": ("reference", "portable"),
 }
 
 

@@ -18,7 +18,8 @@ from engine.kernels.jit import helper, hidden
 U = np.uint64
 ELEMENT = types.UniTuple(types.uint64, 5)
 _MASK = U(2**51 - 1)
-_0, _12, _13, _25, _26, _38, _39, _51, _19 = (U(i) for i in (0, 12, 13, 25, 26, 38, 39, 51, 19))
+_0, _1, _2, _3, _12, _13 = (U(i) for i in (0, 1, 2, 3, 12, 13))
+_19, _25, _26, _38, _39, _51 = (U(i) for i in (19, 25, 26, 38, 39, 51))
 _8P0, _8P = U(8 * (2**51 - 19)), U(8 * (2**51 - 1))
 _WIDE, _WORD = ir.IntType(128), ir.IntType(64)
 
@@ -202,6 +203,18 @@ def put(words, index, word):
         words[index] = word
 
     return write
+
+
+@overload(field.get_rows)
+def get_rows(words, places, offset, like):
+    if like != types.uint64:
+        return None
+
+    def read(words, places, offset, like):
+        i = places[0] + offset
+        return words[i], words[i + _1], words[i + _2], words[i + _3]
+
+    return read
 
 
 @intrinsic

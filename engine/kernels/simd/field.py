@@ -19,7 +19,7 @@ from numba.extending import intrinsic, overload
 from engine.kernels import field
 from engine.kernels.constants import P
 from engine.kernels.jit import helper, hidden
-from engine.kernels.simd.vector import broadcast, constant, fused, load, store, u64x8
+from engine.kernels.simd.vector import broadcast, constant, fused, load, load_rows, store, u64x8
 
 U = np.uint64
 ELEMENT = types.UniTuple(u64x8, 5)
@@ -211,6 +211,11 @@ def get(words, index, like):
 @overload(field.put)
 def put(words, index, word):
     return (lambda words, index, word: store(words, 8 * index, word)) if word == u64x8 else None
+
+
+@overload(field.get_rows)
+def get_rows(words, places, offset, like):
+    return (lambda words, places, offset, like: load_rows(words, places, offset)) if like == u64x8 else None
 
 
 @intrinsic

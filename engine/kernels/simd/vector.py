@@ -120,3 +120,39 @@ def broadcast(typing: Any, word: Any) -> Any:
         return splat(builder, arguments[0])
 
     return u64x8(types.uint64), generate
+
+
+def _shuffled(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
+
+
+@intrinsic
+def load_rows(typing: Any, array: Any, places: Any, offset: Any) -> Any:
+    """Return the four words from each of eight positions (plus `offset`) of a flat array, turned into four vectors.
+
+    Two rounds of shuffles turn rows into columns; gathers take several times as long. No bounds are checked.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind, start = signature.args[0], _place(context, builder, *signature.args[1:2], arguments[1], _index(0))
+        positions = builder.load(start)
+        positions.align = 8
+        rows = []
+        for lane in range(8):
+            position = builder.add(builder.extract_element(positions, ir.Constant(ir.IntType(32), lane)), arguments[2])
+            place = builder.gep(context.make_array(kind)(context, builder, arguments[0]).data, [position])
+            row = builder.load(builder.bitcast(place, ir.VectorType(ir.IntType(64), 4).as_pointer()))
+            row.align = 8
+            rows.append(row)
+        halves = [_shuffled(builder, rows[i], rows[i + 4], list(range(8))) for i in range(4)]
+        even, odd = [0, 8, 2, 10, 4, 12, 6, 14], [1, 9, 3, 11, 5, 13, 7, 15]
+        pairs = [_shuffled(builder, halves[i], halves[i + 1], lanes) for lanes in (even, odd) for i in (0, 2)]
+        low, high = [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]
+        columns = [_shuffled(builder, pairs[i], pairs[i + 1], lanes) for lanes in (low, high) for i in (0, 2)]
+        return context.make_tuple(builder, signature.return_type, columns)
+
+    return types.UniTuple(u64x8, 4)(array, places, types.uint64), generate
+
+
+def _index(number: int) -> Any:
+    return ir.Constant(ir.IntType(64), number)
