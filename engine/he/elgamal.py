@@ -53,7 +53,7 @@ class Elgamal:
     """Numbers to be encrypted are below 2**bits in size."""
 
     sum_bits: int = 25
-    """Sums to be decrypted are below 2**sum_bits in size; the search for them may take 2**(sum_bits - table_bits) steps."""
+    """Sums to be decrypted are below 2**sum_bits in size; finding one takes up to 2**(sum_bits - table_bits - 1) steps."""
 
     table_bits: int = 20
     """The key holder keeps a table of 2**(table_bits + 4) bytes for logarithms."""
@@ -93,7 +93,7 @@ class Ciphertexts:
     _encoded: Bytes | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
-        return self.points.shape[1] if self._encoded is None else self._encoded.shape[1]
+        return int((self.points if self._encoded is None else self._encoded).shape[1])
 
     @cached_property
     def points(self) -> Points:
@@ -136,7 +136,9 @@ class PublicKey:
         self._own(a)
         self._own(b)
         bound = self._within(a.bound + b.bound)
-        return Ciphertexts(self, bound, False, np.stack([points.add(p, q) for p, q in zip(a.points, b.points, strict=True)]))
+        return Ciphertexts(
+            self, bound, False, np.stack([points.add(p, q) for p, q in zip(a.points, b.points, strict=True)])
+        )
 
     def sum_by_list(self, c: Ciphertexts, offsets: Integers, members: Integers) -> Ciphertexts:
         """Return the sum of the rows members[offsets[i]:offsets[i + 1]] for each list i."""
@@ -157,7 +159,7 @@ class PublicKey:
         self._own(c)
         if not c.fresh:
             raise Misuse("Re-randomise computed ciphertexts before they are sent: else they show what was added up.")
-        return np.ascontiguousarray(c.encoded.transpose(1, 0, 2)).reshape(len(c), -1)
+        return np.ascontiguousarray(c.encoded.transpose(1, 0, 2)).reshape(len(c), 32 * len(c.encoded))
 
     def from_bytes(self, data: Bytes, bound: int | None = None) -> Ciphertexts:
         """Check and read ciphertexts from the wire; `bound` is the size of the numbers agreed on, else 2**bits - 1.
@@ -218,7 +220,7 @@ class SecretKey:
         masks, *parts = c.points
         bound = (1 << self.public.scheme.sum_bits) - 1
         columns = [points.unmask(masks, part, x) for part, x in zip(parts, self._secrets, strict=True)]
-        return self._logarithms.find(np.concatenate(columns), bound).reshape(len(columns), -1).T
+        return self._logarithms.find(np.concatenate(columns), bound).reshape(len(columns), len(c)).T
 
     @cached_property
     def _logarithms(self) -> Logarithms:

@@ -66,9 +66,8 @@ class Logarithms:
     def _near(self, targets: Points, step: Points, centre: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Find the numbers whose distance to `centre` or to its opposite is at most 2**bits."""
         labels = _labels(targets, step)
-        hits = np.empty(labels.size, dtype=np.int64)
-        kernel("points.find")(labels.reshape(-1), self._table, hits)
-        hits = hits.reshape(labels.shape)
+        hits = np.empty(labels.shape, dtype=np.int64)
+        kernel("points.find")(labels.reshape(-1), self._table, hits.reshape(-1))
         values, found = np.zeros(len(targets), dtype=np.int64), np.zeros(len(targets), dtype=np.bool_)
         for column, middle in ((1, centre), (0, -centre)):  # less the step, a number near the centre is small
             for sign in (1, -1):

@@ -155,7 +155,8 @@ def shift_of(bits: int, windows: int) -> int:
 
 def times_two(point: Points, times: int) -> Points:
     """Return a row, shape (12,), doubled `times` times."""
-    from engine.kernels.reference import group, points as reference
+    from engine.kernels.reference import group
+    from engine.kernels.reference import points as reference
 
     doubled = reference.point_of(point)
     for _ in range(times):

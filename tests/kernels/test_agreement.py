@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from engine.kernels import KERNELS, group, ntt, tiers
 from engine.kernels.constants import INVSQRT_A_MINUS_D, ORDER, SQRT_M1, D, P
 from engine.kernels.reference import group as reference
+from engine.kernels.reference import points as definition
 from engine.kernels.ring import Ring
 
 Array = NDArray[Any]
@@ -143,6 +144,112 @@ def sums() -> Iterator[Case]:
     everything = elements()
     lists = [*range(0, len(everything), 7), len(everything)]
     yield (everything, np.array(lists, dtype=np.int64)), outputs(len(lists) - 1)
+
+
+def affine_rows() -> Array:
+    """Return points of every kind: multiples of the generator with each point of order 4 or 2 added, and opposites.
+
+    The last ones have all limbs of x or y at an edge: y as near to those of `edge_numbers` as there is a point.
+    """
+    generator, torsion = (
+        reference.generator(),
+        [(0, 1, 1, 0), (0, P - 1, 1, 0), (SQRT_M1, 0, 1, 0), (P - SQRT_M1, 0, 1, 0)],
+    )
+    known = [reference.times(k, generator) for k in (0, 1, 2, 3, ORDER - 1, ORDER // 2, 2**200 + 1)]
+    found = [reference.plus(p, q) for p in known for q in torsion]
+    for number in edge_numbers():
+        exists, x = reference.sqrt_ratio(number**2 - 1, D * number**2 + 1)
+        if exists:
+            found.append((x, number % P, 1, x * number % P))
+    return np.array([definition.row_of(point) for point in found])
+
+
+def rows_out(count: int, width: int = 12) -> tuple[Array, ...]:
+    return (np.full((count, width), 0xA5A5, dtype=np.uint64),)
+
+
+def decodings() -> Iterator[Case]:
+    """Only what is canonical: the rows of the others may hold anything."""
+    rows, valid = elements(), np.empty(len(elements()), dtype=np.bool_)
+    definition.decode(rows, np.empty((len(rows), 12), dtype=np.uint64), valid)
+    good = np.ascontiguousarray(rows[valid])
+    for count in (1, 9, len(good)):
+        yield (good[:count],), (*rows_out(count), np.zeros(count, dtype=np.bool_))
+
+
+def encodings() -> Iterator[Case]:
+    for rows in (affine_rows(), affine_rows()[3:4]):
+        yield (rows,), rows_out(len(rows), 4)
+
+
+def listed_sums() -> Iterator[Case]:
+    """Lists of no rows, one, equal ones, opposite ones, of very different lengths, in any order."""
+    rows = affine_rows()
+    members = np.concatenate([np.arange(len(rows)), [5, 5, 4, 16, 0, 0], np.arange(len(rows))[::-1]])
+    bounds = np.array([0, 0, 1, 9, 9, 12, 28, len(rows), len(rows) + 2, len(rows) + 4, len(rows) + 6, len(members)])
+    for starts, stops in ((bounds[:-1], bounds[1:]), (bounds[1::-1], bounds[2:0:-1]), (bounds[:1], bounds[-1:])):
+        starts, stops = np.ascontiguousarray(starts), np.ascontiguousarray(stops)
+        yield (rows, members, starts, stops), rows_out(len(starts))
+    yield (rows, np.arange(len(rows)), np.arange(16), np.arange(16) + 3), rows_out(16)
+
+
+def comb_table(bits: int, windows: int, seed: int) -> Array:
+    """Return a table of any points, the identity first: what a comb adds up need not be multiples."""
+    picks = np.random.default_rng(seed).integers(len(affine_rows()), size=(windows, 2 ** (bits - 1) + 1))
+    picks[:, 0] = 0
+    return affine_rows()[picks]
+
+
+def comb_numbers(bits: int) -> Array:
+    """Return numbers whose digits are all at the bottom, in the middle, at the top, or anything."""
+    digits = [0, 1, 2 ** (bits - 1) - 1, 2 ** (bits - 1), 2 ** (bits - 1) + 1, 2**bits - 1]
+    same = [sum(digit << bits * i for i in range(252 // bits)) for digit in digits]
+    return rows_of([number % 2**252 for number in same + edge_numbers()])
+
+
+def combs_encoded() -> Iterator[Case]:
+    for bits, windows, digits in ((3, 84, 2), (4, 63, 0), (5, 3, 3)):
+        numbers, table, base = comb_numbers(bits), comb_table(bits, windows, 1), comb_table(bits, 3, 2)
+        shifts = np.ascontiguousarray(np.roll(numbers, 1, axis=0))
+        yield (numbers, table, shifts, digits, base, np.uint64(bits)), rows_out(len(numbers), 4)
+
+
+def combs_added() -> Iterator[Case]:
+    for bits, windows in ((3, 84), (4, 2)):
+        numbers = comb_numbers(bits)
+        rows = np.ascontiguousarray(np.resize(affine_rows(), (len(numbers), 12)))
+        yield (rows, numbers, comb_table(bits, windows, 3), np.uint64(bits)), rows_out(len(numbers))
+
+
+def unmaskings() -> Iterator[Case]:
+    rows = affine_rows()
+    for scalar in scalars():
+        few = np.ascontiguousarray(rows[:: 5 if scalar else 1])
+        yield (few, np.ascontiguousarray(np.roll(few, 1, axis=0)), group.digits_of(scalar)), rows_out(len(few))
+
+
+def labellings() -> Iterator[Case]:
+    rows = affine_rows()
+    for step in (0, 1, 4, 17, len(rows) - 1):
+        yield (rows, rows[step : step + 1]), rows_out(len(rows), 2)
+
+
+def labels_of_a_table() -> Array:
+    """Return labels that fall on one place, wrap around the end of a table of 32, or agree in their upper 40 bits."""
+    edges = [0, 1, 31, 31 + 2**24, 31 + 2**63, 2**64 - 1, 2**64 - 2, 5 + 2**24, 5 + 2**25, 5, 37]
+    return np.array(edges, dtype=np.uint64)
+
+
+def entries() -> Iterator[Case]:
+    for first in (0, 2**24 - 20):
+        yield (labels_of_a_table(), np.uint64(first)), (np.zeros(32, dtype=np.uint64),)
+
+
+def findings() -> Iterator[Case]:
+    table = np.zeros(32, dtype=np.uint64)
+    definition.enter(labels_of_a_table(), 0, table)
+    asked = np.concatenate([labels_of_a_table(), np.arange(40, dtype=np.uint64) << np.uint64(23)])
+    yield (asked, table), (np.zeros(len(asked), dtype=np.int64),)
 
 
 RINGS = [Ring((35184371613697, 35184371417089)), Ring((70368744177643, 35184372088891)), Ring((13, 11))]
@@ -351,6 +458,15 @@ EDGES: dict[str, Callable[[], Iterator[Case]]] = {
     "group.check": checks,
     "group.add": additions,
     "group.sums": sums,
+    "points.decode": decodings,
+    "points.encode": encodings,
+    "points.sums": listed_sums,
+    "points.comb_encode": combs_encoded,
+    "points.comb_add": combs_added,
+    "points.unmask": unmaskings,
+    "points.labels": labellings,
+    "points.enter": entries,
+    "points.find": findings,
 }
 
 
@@ -379,8 +495,8 @@ def test_a_fast_kernel_agrees_with_its_definition(name: str, tier: str) -> None:
     expected = defined(name)
     assert expected
     for case, (found, wanted) in enumerate(zip(results(name, tier), expected, strict=True)):
-        for mine, definition in zip(found, wanted, strict=True):
-            np.testing.assert_array_equal(mine, definition, err_msg=f"{name} in {tier}, case {case}")
+        for mine, defined_ in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(mine, defined_, err_msg=f"{name} in {tier}, case {case}")
 
 
 def test_the_edges_reach_both_sides_of_every_decision() -> None:

@@ -78,7 +78,7 @@ def comb_encode(
     bits: int,
     out: Words,
 ) -> None:
-    """The encodings of twice the comb of `numbers` in `table` plus that of the `digits` lowest of `shifts` in `base`."""
+    """The encodings of twice the comb of `numbers` in `table` plus that of `shifts` in `base`, of so many digits."""
     for i, (number, shift) in enumerate(zip(numbers, shifts, strict=True)):
         point = comb(IDENTITY, _integer(number), len(table), int(bits), table)
         point = comb(point, _integer(shift), digits, int(bits), base)

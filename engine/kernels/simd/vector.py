@@ -134,8 +134,8 @@ def load_rows(typing: Any, array: Any, places: Any, offset: Any) -> Any:
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind, start = signature.args[0], _place(context, builder, *signature.args[1:2], arguments[1], _index(0))
-        positions = builder.load(start)
+        kind, first = signature.args[0], ir.Constant(ir.IntType(64), 0)
+        positions = builder.load(_place(context, builder, signature.args[1], arguments[1], first))
         positions.align = 8
         rows = []
         for lane in range(8):
@@ -152,7 +152,3 @@ def load_rows(typing: Any, array: Any, places: Any, offset: Any) -> Any:
         return context.make_tuple(builder, signature.return_type, columns)
 
     return types.UniTuple(u64x8, 4)(array, places, types.uint64), generate
-
-
-def _index(number: int) -> Any:
-    return ir.Constant(ir.IntType(64), number)
