@@ -53,7 +53,7 @@ class Elgamal:
     """Numbers to be encrypted are below 2**bits in size."""
 
     sum_bits: int = 25
-    """Sums to be decrypted are below 2**sum_bits in size; finding one takes up to 2**(sum_bits - table_bits - 1) steps."""
+    """Sums to decrypt are below 2**sum_bits in size; finding one takes up to 2**(sum_bits - table_bits - 1) steps."""
 
     table_bits: int = 20
     """The key holder keeps a table of 2**(table_bits + 4) bytes for logarithms."""
@@ -101,7 +101,7 @@ class Ciphertexts:
         if self._points is not None:
             return self._points
         assert self._encoded is not None
-        return np.stack([points.decode(part)[0] for part in self._encoded])
+        return points.stack(points.decode(part)[0] for part in self._encoded)
 
     @cached_property
     def encoded(self) -> Bytes:
@@ -136,23 +136,23 @@ class PublicKey:
         self._own(a)
         self._own(b)
         bound = self._within(a.bound + b.bound)
-        return Ciphertexts(
-            self, bound, False, np.stack([points.add(p, q) for p, q in zip(a.points, b.points, strict=True)])
-        )
+        sums = points.stack(points.add(p, q) for p, q in zip(a.points, b.points, strict=True))
+        return Ciphertexts(self, bound, False, sums)
 
     def sum_by_list(self, c: Ciphertexts, offsets: Integers, members: Integers) -> Ciphertexts:
         """Return the sum of the rows members[offsets[i]:offsets[i + 1]] for each list i."""
         self._own(c)
         offsets, members = points.check_lists(offsets, members, len(c))
         bound = self._within(c.bound * int(np.diff(offsets).max(initial=0)))
-        return Ciphertexts(self, bound, False, np.stack([points.sum_by_list(p, offsets, members) for p in c.points]))
+        sums = points.stack(points.sum_by_list(part, offsets, members) for part in c.points)
+        return Ciphertexts(self, bound, False, sums)
 
     def rerandomise(self, c: Ciphertexts) -> Ciphertexts:
         """Return encryptions of the same numbers that show nothing of what they were computed from."""
         self._own(c)
         numbers = _random_numbers(len(c))
         masked = [comb.add_to(part, numbers) for comb, part in zip(self._combs, c.points, strict=True)]
-        return Ciphertexts(self, c.bound, True, np.stack(masked))
+        return Ciphertexts(self, c.bound, True, points.stack(masked))
 
     def to_bytes(self, c: Ciphertexts) -> Bytes:
         """Return ciphertexts for the wire, uint8 (n, 32 * (values + 1)); Misuse where they were not re-randomised."""
@@ -176,7 +176,7 @@ class PublicKey:
         if not encoded[0].any(axis=1).all() or _repeats(encoded[0]):
             raise ValueError("holds a row whose randomness is nothing or that of another row")
         bound = self._within((1 << self.scheme.bits) - 1 if bound is None else bound)
-        return Ciphertexts(self, bound, True, np.stack(decoded), encoded)
+        return Ciphertexts(self, bound, True, points.stack(decoded), encoded)
 
     def _rows(self, values: Integers) -> Integers:
         values = values[:, None] if values.ndim == 1 else values

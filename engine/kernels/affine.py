@@ -50,7 +50,8 @@ _0, _1, _4, _8, _12, _24, _63, FULL = U(0), U(1), U(4), U(8), U(12), U(24), U(63
 ONE_OVER_D = words_of(pow(constants.D, -1, constants.P))
 ONE_OVER_4D = words_of(pow(4 * constants.D, -1, constants.P))
 BLOCK = 64
-AHEAD = 6
+AHEAD = 4
+CHUNK = 256
 PROJECTIVE = 20
 
 
@@ -68,14 +69,26 @@ def elements_of(row):
 
 
 @inlined
-def plus_row(p, row):
-    """Add an affine row to X, Y, Z, T, wide elements; wide elements."""
+def sum_parts(p, row):
+    """Return E, F, G, H, operands, of X, Y, Z, T, wide elements, plus an affine row."""
     x, y, z, t = p
     y_plus_x, y_minus_x, twice_dxy = row
     a, b = product(carry(minus(y, x)), y_minus_x), product(carry(plus(y, x)), y_plus_x)
     c, d = product(carry(t), twice_dxy), plus(z, z)
-    e, f, g, h = carry(minus(b, a)), carry(minus(d, c)), carry(plus(d, c)), carry(plus(b, a))
+    return carry(minus(b, a)), carry(minus(d, c)), carry(plus(d, c)), carry(plus(b, a))
+
+
+@inlined
+def finished(parts):
+    """Return X, Y, Z, T, wide elements."""
+    e, f, g, h = parts
     return product(e, f), product(g, h), product(f, g), product(e, h)
+
+
+@inlined
+def plus_row(p, row):
+    """Add an affine row to X, Y, Z, T, wide elements; wide elements."""
+    return finished(sum_parts(p, row))
 
 
 @inlined
@@ -165,13 +178,13 @@ def encode_rows(points, out, lanes, like):
 
 
 # Sums by list. Each lane has a list of its own. Rows come from anywhere in memory, so they are asked for AHEAD steps
-# before they are needed; else each would cost a round trip to memory.
+# before they are needed, two lines of a row after each product: all at once they would keep the core waiting.
 
 
 @helper
 def sum_rows(points, members, starts, stops, out, lanes, like):
     """Write the sums of the rows that each list names: members[starts[i]:stops[i]] are those of list i."""
-    staging, places, flat = scratch(lanes), scratch(lanes), points.reshape(points.size)
+    staging, places, flat = scratch(lanes), scratch((CHUNK + AHEAD) * lanes), points.reshape(points.size)
     states = scratch(BLOCK * PROJECTIVE * lanes)
     for start in range(0, out.shape[0], BLOCK * lanes):
         running, count = element(ONE, like), 0
@@ -185,21 +198,25 @@ def sum_rows(points, members, starts, stops, out, lanes, like):
 @helper
 def listed_sum(flat, members, starts, stops, first, places, staging, like):
     """Return the sums of the lists from number `first`, one a lane: X, Y, Z, T as wide elements."""
-    lanes, last = places.shape[0], starts.shape[0] - 1
+    lanes, last = staging.shape[0], starts.shape[0] - 1
     shortest, longest = members.shape[0], 0
     for lane in range(lanes):
         i = min(first + lane, last)
         length = stops[i] - starts[i]
         shortest, longest = min(shortest, length), max(longest, length)
     total = neutral(like)
-    for step in range(shortest):
+    for step in range(0, shortest, CHUNK):
+        count = min(CHUNK, shortest - step)
         for lane in range(lanes):
             position = starts[min(first + lane, last)] + step
-            places[lane] = U(ROW * members[position])
-            ahead = ROW * members[min(position + AHEAD, members.shape[0] - 1)]
-            prefetch(flat, ahead)
-            prefetch(flat, ahead + ROW - 1)
-        total = plus_row(total, elements_of(row_words(flat, places, like)))
+            left = members.shape[0] - position
+            for i in range(min(count + AHEAD, left)):
+                places[lanes * i + lane] = U(ROW * members[position + i])
+            for i in range(left, count + AHEAD):
+                places[lanes * i + lane] = _0
+        for i in range(count):
+            row = row_words(flat, places[lanes * i :], like)
+            total = plus_row_fetching(total, elements_of(row), flat, places, lanes * (i + AHEAD), lanes)
     for step in range(shortest, longest):
         for lane in range(lanes):
             i = min(first + lane, last)
@@ -209,6 +226,38 @@ def listed_sum(flat, members, starts, stops, first, places, staging, like):
         row = kept(row_words(flat, places, like), get(staging, 0, like))
         total = plus_row(total, elements_of(row))
     return total
+
+
+@inlined
+def plus_row_fetching(p, row, flat, places, at, lanes):
+    """Add an affine row as `plus_row` does, and have the rows fetched whose positions are `places` from `at` on."""
+    x, y, z, t = p
+    y_plus_x, y_minus_x, twice_dxy = row
+    a = product(carry(minus(y, x)), y_minus_x)
+    fetch(flat, places, at, 0, lanes)
+    b = product(carry(plus(y, x)), y_plus_x)
+    fetch(flat, places, at, 1, lanes)
+    c, d = product(carry(t), twice_dxy), plus(z, z)
+    fetch(flat, places, at, 2, lanes)
+    e, f, g, h = carry(minus(b, a)), carry(minus(d, c)), carry(plus(d, c)), carry(plus(b, a))
+    fetch(flat, places, at, 3, lanes)
+    x = product(e, f)
+    fetch(flat, places, at, 4, lanes)
+    y = product(g, h)
+    fetch(flat, places, at, 5, lanes)
+    z = product(f, g)
+    fetch(flat, places, at, 6, lanes)
+    t = product(e, h)
+    fetch(flat, places, at, 7, lanes)
+    return x, y, z, t
+
+
+@inlined
+def fetch(flat, places, at, part, lanes):
+    """Have an eighth of the lanes' rows fetched; a row lies in two cache lines."""
+    for lane in range(part * lanes // 8, (part + 1) * lanes // 8):
+        prefetch(flat, places[at + lane])
+        prefetch(flat, places[at + lane] + U(ROW - 1))
 
 
 @inlined

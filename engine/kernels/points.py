@@ -7,6 +7,7 @@ Not constant-time: combs and logarithms look rows up by secret digits (see READM
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,7 @@ _PIECE = 256
 def decode(encodings: Bytes) -> tuple[Points, Mask]:
     """Return the points of encodings (n, 32), and which rows are canonical ones; the others hold anything."""
     encodings = _elements(encodings)
-    out, valid = _empty(len(encodings)), np.empty(len(encodings), dtype=np.bool_)
+    out, valid = empty(len(encodings)), np.empty(len(encodings), dtype=np.bool_)
     _in_threads(len(out), lambda s: kernel("points.decode")(_words(encodings[s]), out[s], valid[s]))
     return out, valid
 
@@ -45,8 +46,8 @@ def add(p: Points, q: Points) -> Points:
     """Return the sum of each pair of rows."""
     if len(p) != len(q):
         raise Misuse("Points are added row by row: give two arrays of the same length.")
-    pairs = np.arange(2 * len(p)).reshape(2, -1).T
-    return sum_by_list(np.concatenate([p, q]), np.arange(len(p) + 1) * 2, np.ascontiguousarray(pairs).reshape(-1))
+    pairs = np.ascontiguousarray(np.arange(2 * len(p)).reshape(2, -1).T)
+    return sum_by_list(stack([p, q]).reshape(-1, ROW), np.arange(len(p) + 1) * 2, pairs.reshape(-1))
 
 
 def sum_by_list(points: Points, offsets: Positions, members: Positions) -> Points:
@@ -60,7 +61,7 @@ def sum_by_list(points: Points, offsets: Positions, members: Positions) -> Point
         return identities(len(offsets) - 1)
     starts, stops, bounds = _pieces(offsets)
     order = np.argsort(starts - stops, kind="stable")
-    starts, stops, partial = starts[order], stops[order], _empty(len(order))
+    starts, stops, partial = starts[order], stops[order], empty(len(order))
     run = kernel("points.sums")
     _in_threads(len(order), lambda s: run(points, members, starts[s], stops[s], partial[s]), work=_PIECE)
     ranks = np.empty_like(order)
@@ -92,7 +93,7 @@ def unmask(masks: Points, points: Points, scalar: int) -> Points:
 
     Decoding gives one of the points of a coset, which differ by points of order 4: four times it is the same for all.
     """
-    digits, out = digits_of(-scalar % ORDER), _empty(len(points))
+    digits, out = digits_of(-scalar % ORDER), empty(len(points))
     _in_threads(len(out), lambda s: kernel("points.unmask")(masks[s], points[s], digits, out[s]))
     return out
 
@@ -112,7 +113,7 @@ class Comb:
     def of(cls, point: Points, bits: int, windows: int) -> Comb:
         """Return the table of one row, shape (12,)."""
         half = 1 << (bits - 1)
-        table = np.empty((windows, half + 1, ROW), dtype=np.uint64)
+        table = empty(windows, half + 1)
         table[:, 0], table[0, 1] = identities(1), point
         for i in range(1, windows):
             table[i, 1] = times_two(table[i - 1, 1], bits)
@@ -144,7 +145,7 @@ class Comb:
 
     def add_to(self, points: Points, numbers: Points) -> Points:
         """Return each row plus the point times its number."""
-        out, run = _empty(len(points)), kernel("points.comb_add")
+        out, run = empty(len(points)), kernel("points.comb_add")
         _in_threads(len(out), lambda s: run(points[s], numbers[s], self.table, np.uint64(self.bits), out[s]))
         return out
 
@@ -164,6 +165,15 @@ def times_two(point: Points, times: int) -> Points:
     return reference.row_of(doubled)
 
 
+def stack(parts: Iterable[Points]) -> Points:
+    """Return arrays of rows as one, shape (parts, n, 12)."""
+    parts = list(parts)
+    out = empty(len(parts), len(parts[0]))
+    for place, part in zip(out, parts, strict=True):
+        place[:] = part
+    return out
+
+
 def identities(count: int) -> Points:
     """Return rows of the identity."""
     rows = np.zeros((count, ROW), dtype=np.uint64)
@@ -178,5 +188,9 @@ def opposites(points: Points) -> Points:
     return np.array([reference.row_of(reference.negative(reference.point_of(row))) for row in points]).reshape(-1, ROW)
 
 
-def _empty(count: int) -> Points:
-    return np.empty((count, ROW), dtype=np.uint64)
+def empty(*shape: int) -> Points:
+    """Return rows to be filled, shape (*shape, 12), that start at a cache line: so each lies in two lines, never three."""
+    size = int(np.prod(shape)) * ROW
+    words = np.empty(size + 7, dtype=np.uint64)
+    start = -(words.ctypes.data >> 3) & 7
+    return words[start : start + size].reshape(*shape, ROW)

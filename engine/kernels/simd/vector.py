@@ -134,13 +134,15 @@ def load_rows(typing: Any, array: Any, places: Any, offset: Any) -> Any:
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind, first = signature.args[0], ir.Constant(ir.IntType(64), 0)
-        positions = builder.load(_place(context, builder, signature.args[1], arguments[1], first))
-        positions.align = 8
+        data, positions = (
+            context.make_array(kind)(context, builder, array).data
+            for kind, array in zip(signature.args[:2], arguments[:2], strict=True)
+        )
         rows = []
         for lane in range(8):
-            position = builder.add(builder.extract_element(positions, ir.Constant(ir.IntType(32), lane)), arguments[2])
-            place = builder.gep(context.make_array(kind)(context, builder, arguments[0]).data, [position])
+            # One at a time: a vector of positions that were just written one by one waits until they are in the cache.
+            position = builder.load(builder.gep(positions, [ir.Constant(ir.IntType(64), lane)]))
+            place = builder.gep(data, [builder.add(position, arguments[2])])
             row = builder.load(builder.bitcast(place, ir.VectorType(ir.IntType(64), 4).as_pointer()))
             row.align = 8
             rows.append(row)
