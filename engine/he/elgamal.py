@@ -8,7 +8,7 @@
 Sharing r among independent keys is as secure as one r each (Kurosawa 2002; Bellare, Boldyreva, Staddon 2003): IND-CPA
 under decisional Diffie-Hellman in ristretto255, 128 bits. What a holder of the public key computes shows which rows it
 added, to whoever can test guesses; `rerandomise` adds a fresh encryption of zero, so that an answer is a fresh
-encryption whose only content is the sums. `to_bytes` refuses what was computed and not re-randomised.
+encryption whose only content is the sums. `to_bytes` does that to whatever was computed and is not yet fresh.
 
 Numbers are signed. How large they can be is part of the scheme: |m| < 2**bits when encrypted, sums below 2**sum_bits,
 and each ciphertext carries the bound that its numbers have kept; what could pass sum_bits is a Misuse before any work.
@@ -147,6 +147,24 @@ class PublicKey:
         sums = points.stack(points.sum_by_list(part, offsets, members) for part in c.points)
         return Ciphertexts(self, bound, False, sums)
 
+    def subtract(self, a: Ciphertexts, b: Ciphertexts) -> Ciphertexts:
+        """Return the differences of rows and rows."""
+        self._own(b)
+        return self.add(a, Ciphertexts(self, b.bound, False, points.opposites(b.points)))
+
+    def times(self, c: Ciphertexts, factors: int | Integers) -> Ciphertexts:
+        """Return each row's numbers times its factor, integers of shape (n,), or one for all; best if few differ."""
+        self._own(c)
+        factors = np.broadcast_to(np.asarray(factors, dtype=np.int64), (len(c),))
+        distinct = np.unique(factors)
+        bound = self._within(c.bound * max((abs(factor) for factor in distinct.tolist()), default=0))
+        scaled = points.empty(len(c.points), len(c))
+        for factor in distinct.tolist():
+            rows = np.flatnonzero(factors == factor)
+            for part, out in zip(c.points, scaled, strict=True):
+                out[rows] = points.times(part[rows], factor)
+        return Ciphertexts(self, bound, False, scaled)
+
     def rerandomise(self, c: Ciphertexts) -> Ciphertexts:
         """Return encryptions of the same numbers that show nothing of what they were computed from."""
         self._own(c)
@@ -155,10 +173,9 @@ class PublicKey:
         return Ciphertexts(self, c.bound, True, points.stack(masked))
 
     def to_bytes(self, c: Ciphertexts) -> Bytes:
-        """Return ciphertexts for the wire, uint8 (n, 32 * (values + 1)); Misuse where they were not re-randomised."""
+        """Return ciphertexts for the wire, uint8 (n, 32 * (values + 1)), re-randomised unless they are fresh."""
         self._own(c)
-        if not c.fresh:
-            raise Misuse("Re-randomise computed ciphertexts before they are sent: else they show what was added up.")
+        c = c if c.fresh else self.rerandomise(c)
         return np.ascontiguousarray(c.encoded.transpose(1, 0, 2)).reshape(len(c), 32 * len(c.encoded))
 
     def from_bytes(self, data: Bytes, bound: int | None = None) -> Ciphertexts:

@@ -41,7 +41,7 @@ from engine.kernels.field import (
     words_of,
 )
 from engine.kernels.jit import helper, inlined, prefetch, scratch
-from engine.kernels.ristretto import STATE, decode_pair, encode, put_state
+from engine.kernels.ristretto import STATE, decode_pair, encode_pair, put_state
 from engine.kernels.rows import encode_block, gather4, scatter4, scatter_mask
 
 U = np.uint64
@@ -148,10 +148,17 @@ def scatter_quad(out, row, column, values, staging):
 
 
 @helper
-def consecutive(places, row, count):
+def consecutive(places, row, count, width):
     """Fill the positions of rows from number `row` on; lanes that are left over repeat the last of `count` rows."""
     for lane in range(places.shape[0]):
-        places[lane] = U(ROW * min(row + lane, count - 1))
+        places[lane] = U(width * min(row + lane, count - 1))
+
+
+@helper
+def numbers_from(flat, row, count, places, like):
+    """Return the four words of each lane's own number."""
+    consecutive(places, row, count, 4)
+    return get_rows(flat, places, _0, like)
 
 
 @helper
@@ -171,10 +178,15 @@ def decode_rows(encodings, out, valid, lanes, like):
 @helper
 def encode_rows(points, out, lanes, like):
     staging, places, flat = scratch(lanes), scratch(lanes), points.reshape(points.size)
-    for row in range(0, points.shape[0], lanes):
-        consecutive(places, row, points.shape[0])
-        point = lifted(elements_of(row_words(flat, places, like)), like)
-        scatter4(out, row, encode(point, like), spread(FULL, like), staging)
+    full = spread(FULL, like)
+    for row in range(0, points.shape[0], 2 * lanes):
+        consecutive(places, row, points.shape[0], ROW)
+        p = lifted(elements_of(row_words(flat, places, like)), like)
+        consecutive(places, row + lanes, points.shape[0], ROW)
+        q = lifted(elements_of(row_words(flat, places, like)), like)
+        p_words, q_words = encode_pair(p, q, like)
+        scatter4(out, row, p_words, full, staging)
+        scatter4(out, row + lanes, q_words, full, staging)
 
 
 # Sums by list. Each lane has a list of its own. Rows come from anywhere in memory, so they are asked for AHEAD steps
@@ -329,12 +341,15 @@ def plus_signed_row(p, row, negative):
 def comb_encode_rows(numbers, table, shifts, digits, base, bits, out, lanes, like):
     """Write the encodings of twice what two combs give: of `numbers` by one table, of `shifts` by the other."""
     staging, places = scratch(lanes), scratch(lanes)
+    flat, flat_shifts = numbers.reshape(numbers.size), shifts.reshape(shifts.size)
     states, keep = scratch(BLOCK * STATE * lanes), scratch(BLOCK * lanes)
     for first in range(0, numbers.shape[0], BLOCK * lanes):
         running, count = element(ONE, like), 0
         for row in range(first, min(first + BLOCK * lanes, numbers.shape[0]), lanes):
-            point = comb(neutral(like), gather4(numbers, row, staging, like), table.shape[0], bits, table, places, like)
-            point = comb(point, gather4(shifts, row, staging, like), digits, bits, base, places, like)
+            words = numbers_from(flat, row, numbers.shape[0], places, like)
+            point = comb(neutral(like), words, table.shape[0], bits, table, places, like)
+            words = numbers_from(flat_shifts, row, numbers.shape[0], places, like)
+            point = comb(point, words, digits, bits, base, places, like)
             running = put_state(states, STATE * count, point, running, like)
             put(keep, count, spread(FULL, like))
             count += 1
@@ -345,13 +360,13 @@ def comb_encode_rows(numbers, table, shifts, digits, base, bits, out, lanes, lik
 def comb_add_rows(points, numbers, table, bits, out, lanes, like):
     """Write each row plus what the comb gives for its number, as affine rows."""
     staging, places, flat = scratch(lanes), scratch(lanes), points.reshape(points.size)
-    states = scratch(BLOCK * PROJECTIVE * lanes)
+    flat_numbers, states = numbers.reshape(numbers.size), scratch(BLOCK * PROJECTIVE * lanes)
     for first in range(0, numbers.shape[0], BLOCK * lanes):
         running, count = element(ONE, like), 0
         for row in range(first, min(first + BLOCK * lanes, numbers.shape[0]), lanes):
-            consecutive(places, row, points.shape[0])
+            consecutive(places, row, points.shape[0], ROW)
             point = lifted(elements_of(row_words(flat, places, like)), like)
-            words = gather4(numbers, row, staging, like)
+            words = numbers_from(flat_numbers, row, numbers.shape[0], places, like)
             x, y, z, _ = comb(point, words, table.shape[0], bits, table, places, like)
             running = put_projective(states, count, carry(x), carry(y), carry(z), running)
             count += 1
@@ -367,12 +382,28 @@ def unmask_rows(masks, points, digits, out, lanes, like):
     for first in range(0, points.shape[0], BLOCK * lanes):
         running, count = element(ONE, like), 0
         for row in range(first, min(first + BLOCK * lanes, points.shape[0]), lanes):
-            consecutive(places, row, points.shape[0])
+            consecutive(places, row, points.shape[0], ROW)
             tabulate(lifted(elements_of(row_words(flat_masks, places, like)), like), table, like)
             product_ = multiple(digits, table, like)
             x, y, z, _ = plus_row(product_, elements_of(row_words(flat, places, like)))
             x, y, z = doubled_times(carry(x), carry(y), carry(z), 2)
             running = put_projective(states, count, x, y, z, running)
+            count += 1
+        affine_block(states, count, running, first, out, staging, like)
+
+
+@helper
+def times_rows(points, digits, out, lanes, like):
+    """Write the number that the digits spell times each row."""
+    staging, places, table = scratch(lanes), scratch(lanes), scratch(8 * ENTRY * lanes)
+    states, flat = scratch(BLOCK * PROJECTIVE * lanes), points.reshape(points.size)
+    for first in range(0, points.shape[0], BLOCK * lanes):
+        running, count = element(ONE, like), 0
+        for row in range(first, min(first + BLOCK * lanes, points.shape[0]), lanes):
+            consecutive(places, row, points.shape[0], ROW)
+            tabulate(lifted(elements_of(row_words(flat, places, like)), like), table, like)
+            x, y, z, _ = multiple(digits, table, like)
+            running = put_projective(states, count, carry(x), carry(y), carry(z), running)
             count += 1
         affine_block(states, count, running, first, out, staging, like)
 
@@ -396,7 +427,7 @@ def label_rows(points, step, out, lanes, like):
     for first in range(0, points.shape[0], BLOCK * lanes):
         running, count = one, 0
         for row in range(first, min(first + BLOCK * lanes, points.shape[0]), lanes):
-            consecutive(places, row, points.shape[0])
+            consecutive(places, row, points.shape[0], ROW)
             a1, b1, c1 = elements_of(row_words(flat, places, like))
             k = product(c1, c2)
             low, high = carry(minus(one, k)), carry(plus(one, k))

@@ -87,13 +87,36 @@ def _decoded(w, u1, u2, v, root, like):
 @helper
 def encode(point, like):
     """Return the four words of the encoding (4.3.2)."""
+    u1, u2, v = _encoding(point)
+    one = element(ONE, like)
+    _, root, _, _ = sqrt_ratios(one, v, one, v, like)
+    return _encoded(point, u1, u2, root, like)
+
+
+@helper
+def encode_pair(p, q, like):
+    """Return the four words of the encodings of two points."""
+    p1, p2, v = _encoding(p)
+    q1, q2, w = _encoding(q)
+    one = element(ONE, like)
+    _, root_v, _, root_w = sqrt_ratios(one, v, one, w, like)
+    return _encoded(p, p1, p2, root_v, like), _encoded(q, q1, q2, root_w, like)
+
+
+@helper
+def _encoding(point):
+    """Return the operands u1 = (Z + Y)(Z - Y), u2 = XY and u1 * u2**2."""
+    x0, y0, z0, _ = point
+    u1 = multiply(carry(plus(z0, y0)), carry(minus(z0, y0)))
+    u2 = multiply(carry(x0), carry(y0))
+    return u1, u2, multiply(u1, squared(u2))
+
+
+@helper
+def _encoded(point, u1, u2, root, like):
     x0, y0, z0, t0 = point
     x, y, t = carry(x0), carry(y0), carry(t0)
-    u1 = multiply(carry(plus(z0, y0)), carry(minus(z0, y0)))
-    u2 = multiply(x, y)
     one, i = element(ONE, like), element(SQRT_M1, like)
-    v = multiply(u1, squared(u2))
-    _, root, _, _ = sqrt_ratios(one, v, one, v, like)
     invsqrt = carry(root)
     den1, den2 = product(invsqrt, u1), product(invsqrt, u2)
     z_inv = multiply(multiply(carry(den1), carry(den2)), t)

@@ -58,6 +58,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "points.comb_encode": TIERS,
     "points.comb_add": TIERS,
     "points.unmask": TIERS,
+    "points.times": TIERS,
     "points.labels": TIERS,
     "points.enter": ("reference", "portable"),
     "points.find": ("reference", "portable"),

@@ -46,7 +46,7 @@ def numbers(count: int, seed: int = 1) -> Integers:
 
 def sent(public: PublicKey, c: Ciphertexts) -> Ciphertexts:
     """Send computed ciphertexts back to the owner of the key."""
-    return public.from_bytes(public.to_bytes(public.rerandomise(c)), bound=c.bound)
+    return public.from_bytes(public.to_bytes(c), bound=c.bound)
 
 
 # Laws.
@@ -114,6 +114,24 @@ def test_addition_commutes_and_associates(rows: list[tuple[int, int]], data: st.
 KEY = SCHEME.key()
 
 
+@pytest.mark.parametrize("factor", [0, 1, -1, 7, -64])
+def test_factors_multiply(key: SecretKey, public: PublicKey, factor: int) -> None:
+    values = numbers(9)
+    scaled = public.times(public.encrypt(values), factor)
+    assert scaled.bound == abs(factor) * (2**16 - 1)
+    assert np.array_equal(key.decrypt(sent(public, scaled)), factor * values)
+
+
+def test_each_row_may_have_a_factor_of_its_own(key: SecretKey, public: PublicKey) -> None:
+    values, factors = numbers(7), np.array([3, -1, 0, 3, 5, -1, 1])
+    encrypted = public.encrypt(values)
+    scaled = public.times(encrypted, factors)
+    assert np.array_equal(key.decrypt(scaled), factors[:, None] * values)
+    difference = public.subtract(scaled, encrypted)
+    assert difference.bound == 6 * encrypted.bound
+    assert np.array_equal(key.decrypt(sent(public, difference)), (factors[:, None] - 1) * values)
+
+
 # What others see.
 
 
@@ -129,10 +147,8 @@ def test_an_answer_about_one_row_is_no_point_that_was_received(public: PublicKey
     received = public.encrypt(numbers(5))
     alone = public.sum_by_list(received, np.arange(6), np.arange(5))
     assert np.array_equal(alone.encoded, received.encoded)
-    answer = public.to_bytes(public.rerandomise(alone)).reshape(-1, 32)
+    answer = public.to_bytes(alone).reshape(-1, 32)
     assert not (answer[:, None] == received.encoded.reshape(1, -1, 32)).all(axis=2).any()
-    with pytest.raises(Misuse, match="Re-randomise"):
-        public.to_bytes(alone)
 
 
 def test_torsion_does_not_survive(key: SecretKey, public: PublicKey) -> None:
@@ -267,7 +283,18 @@ def test_misuse_is_named(
         call(public, public.encrypt(numbers(4)))
 
 
-# Logarithms.
+# Points and logarithms.
+
+
+def test_opposites_are_canonical_and_add_up_to_nothing() -> None:
+    encodings = np.array([np.frombuffer(bytes.fromhex(t), np.uint8) for t in VECTORS["multiples_of_generator"]])
+    rows, valid = points.decode(encodings)
+    assert valid.all()
+    opposite = points.opposites(rows)
+    assert np.array_equal(points.add(rows, opposite), points.identities(16))
+    assert np.array_equal(points.opposites(opposite), rows)
+    expected = [definition.row_of(definition.negative(definition.point_of(row))) for row in rows]
+    assert np.array_equal(opposite, np.array(expected))
 
 
 def multiples(base: points.Points, values: Integers) -> points.Points:

@@ -228,6 +228,13 @@ def unmaskings() -> Iterator[Case]:
         yield (few, np.ascontiguousarray(np.roll(few, 1, axis=0)), group.digits_of(scalar)), rows_out(len(few))
 
 
+def multiples() -> Iterator[Case]:
+    rows = affine_rows()
+    for scalar in scalars():
+        few = np.ascontiguousarray(rows[:: 5 if scalar else 1])
+        yield (few, group.digits_of(scalar)), rows_out(len(few))
+
+
 def labellings() -> Iterator[Case]:
     rows = affine_rows()
     for step in (0, 1, 4, 17, len(rows) - 1):
@@ -464,6 +471,7 @@ EDGES: dict[str, Callable[[], Iterator[Case]]] = {
     "points.comb_encode": combs_encoded,
     "points.comb_add": combs_added,
     "points.unmask": unmaskings,
+    "points.times": multiples,
     "points.labels": labellings,
     "points.enter": entries,
     "points.find": findings,

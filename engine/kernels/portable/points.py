@@ -46,6 +46,11 @@ def unmask(masks, points, digits, out):
     affine.unmask_rows(masks, points, digits, out, LANES, U(0))
 
 
+@kernel(_WORDS, _DIGITS, _OUT)
+def times(points, digits, out):
+    affine.times_rows(points, digits, out, LANES, U(0))
+
+
 @kernel(_WORDS, _WORDS, _OUT)
 def labels(points, step, out):
     affine.label_rows(points, step, out, LANES, U(0))

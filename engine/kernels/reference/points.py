@@ -100,6 +100,14 @@ def unmask(masks: Words, points: Words, digits: NDArray[np.int8], out: Words) ->
         out[i] = row_of(group.times(4, group.plus(masked, point_of(row))))
 
 
+def times(points: Words, digits: NDArray[np.int8], out: Words) -> None:
+    """The number that the digits spell times each row, as affine rows."""
+    scalar = group._number(digits)
+    for i, row in enumerate(points):
+        known = point_of(row)
+        out[i] = row_of(group.times(abs(scalar), negative(known) if scalar < 0 else known))
+
+
 def labels(points: Words, step: Words, out: Words) -> None:
     """The lowest words of twice y of each point plus the step, and less it."""
     other = point_of(step[0])

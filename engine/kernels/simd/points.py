@@ -47,6 +47,11 @@ def unmask(masks, points, digits, out):
     affine.unmask_rows(masks, points, digits, out, LANES, broadcast(U(0)))
 
 
+@kernel(_WORDS, _DIGITS, _OUT)
+def times(points, digits, out):
+    affine.times_rows(points, digits, out, LANES, broadcast(U(0)))
+
+
 @kernel(_WORDS, _WORDS, _OUT)
 def labels(points, step, out):
     affine.label_rows(points, step, out, LANES, broadcast(U(0)))
