@@ -62,6 +62,12 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "points.labels": TIERS,
     "points.enter": ("reference", "portable"),
     "points.find": ("reference", "portable"),
+    "montgomery.multiply": TIERS,
+    "montgomery.squares": TIERS,
+    "montgomery.add": TIERS,
+    "montgomery.powers": TIERS,
+    "montgomery.fixed_powers": TIERS,
+    "montgomery.products": TIERS,
 }
 
 

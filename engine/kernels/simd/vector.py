@@ -122,8 +122,9 @@ def broadcast(typing: Any, word: Any) -> Any:
     return u64x8(types.uint64), generate
 
 
-def _shuffled(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
+def shuffled(builder: Any, a: Any, b: Any, order: tuple[int, ...] | list[int]) -> Any:
+    """Return the lanes that `order` names, of a and then of b."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), list(order)))
 
 
 @intrinsic
@@ -146,11 +147,11 @@ def load_rows(typing: Any, array: Any, places: Any, offset: Any) -> Any:
             row = builder.load(builder.bitcast(place, ir.VectorType(ir.IntType(64), 4).as_pointer()))
             row.align = 8
             rows.append(row)
-        halves = [_shuffled(builder, rows[i], rows[i + 4], list(range(8))) for i in range(4)]
+        halves = [shuffled(builder, rows[i], rows[i + 4], list(range(8))) for i in range(4)]
         even, odd = [0, 8, 2, 10, 4, 12, 6, 14], [1, 9, 3, 11, 5, 13, 7, 15]
-        pairs = [_shuffled(builder, halves[i], halves[i + 1], lanes) for lanes in (even, odd) for i in (0, 2)]
+        pairs = [shuffled(builder, halves[i], halves[i + 1], lanes) for lanes in (even, odd) for i in (0, 2)]
         low, high = [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]
-        columns = [_shuffled(builder, pairs[i], pairs[i + 1], lanes) for lanes in (low, high) for i in (0, 2)]
+        columns = [shuffled(builder, pairs[i], pairs[i + 1], lanes) for lanes in (low, high) for i in (0, 2)]
         return context.make_tuple(builder, signature.return_type, columns)
 
     return types.UniTuple(u64x8, 4)(array, places, types.uint64), generate

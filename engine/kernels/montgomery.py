@@ -1,0 +1,297 @@
+"""Arithmetic modulo large odd numbers, batch first: products, powers, inverses of whole arrays in Montgomery form.
+
+A residue x of a `Modulus` N is a row of a uint64 array (n, limbs) that holds x * R mod N in limbs of 52 bits, little-
+endian, R = 2**(52 * limbs). Rows stay in that form from `enter` to `leave`; every row that goes in or comes out is below
+N. Where two arrays meet row by row, one of a single row serves all rows of the other. Kernels run in the tier of this
+process, on all cores for large batches, with identical results in each tier.
+
+Exponents and residues are secrets, so far as the caveats of README.md go: time depends on sizes, and on an exponent's
+length where the text says so. `invert` uses Python integers, whose time depends on values: residues that it is given
+must be public, as ciphertexts are.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import Misuse
+from engine.kernels.tiers import kernel
+
+Bytes = NDArray[np.uint8]
+Words = NDArray[np.uint64]
+Places = NDArray[np.int64]
+
+__all__ = ["MAX_BITS", "FixedBase", "Modulus"]
+
+MAX_BITS = 8192
+_STEP = 10  # limbs come in tens: kernels take ten rows of a product at a time
+_WINDOW, _FIXED_WINDOW = 4, 5
+_PER_THREAD = 256
+_PIECE = 64
+_LANES = 8
+_MASK = np.uint64(2**52 - 1)
+_12, _52 = np.uint64(12), np.uint64(52)
+
+
+@dataclass(frozen=True)
+class FixedBase:
+    """A residue ready for many powers; `table` is uint64 (windows, 32, limbs) with base**(j * 32**(windows-1-i))."""
+
+    table: Words
+    bits: int
+
+
+class Modulus:
+    """An odd modulus N of 3 to 8192 bits. Raises Misuse for another number."""
+
+    def __init__(self, n: int) -> None:
+        if n < 5 or n % 2 == 0 or n.bit_length() > MAX_BITS:
+            raise Misuse(f"A modulus is an odd number above 3 of at most {MAX_BITS} bits.")
+        self.n = n
+        self.limbs = -(-(n.bit_length() + 2) // (52 * _STEP)) * _STEP
+        self.width = -(-n.bit_length() // 8)
+        self._r = 1 << 52 * self.limbs
+        quotient = -pow(n, -1, 2**52) % 2**52
+        self._words = np.append(self._rows([n])[0], np.uint64(quotient))
+        self._r2 = self._rows([self._r**2 % n])
+        self._unit = self._rows([1])
+        self.one = self._rows([self._r % n])
+
+    def constant(self, number: int) -> Words:
+        """Return one number as a residue, (1, limbs)."""
+        return self._rows([number * self._r % self.n])
+
+    def enter(self, numbers: Bytes) -> Words:
+        """Return the residues of numbers in big-endian bytes, (n, width'), below 2**(52 * limbs); (n, limbs)."""
+        return self.multiply(self.plain(numbers), self._r2)
+
+    def leave(self, a: Words) -> Bytes:
+        """Return residues as numbers below N in big-endian bytes, (n, width)."""
+        plain = self.multiply(a, self._unit)
+        low, high = plain[:, ::2], plain[:, 1::2]
+        pairs = np.empty((len(a), self.limbs // 2, 2), dtype="<u8")
+        pairs[:, :, 0] = low | high << _52
+        pairs[:, :, 1] = high >> _12
+        little = pairs.view(np.uint8)[:, :, :13].reshape(len(a), -1)
+        return np.ascontiguousarray(little[:, self.width - 1 :: -1])
+
+    def plain(self, numbers: Bytes) -> Words:
+        """Lay out big-endian numbers below 2**(52 * limbs) as limbs: a residue of x / R, for products with constants."""
+        if numbers.ndim != 2 or numbers.dtype != np.uint8 or 8 * numbers.shape[1] > 52 * self.limbs:
+            raise Misuse(f"Numbers are rows of a uint8 array (n, width), at most {52 * self.limbs // 8} bytes wide.")
+        blocks = -(-numbers.shape[1] // 13)
+        little = np.zeros((len(numbers), 13 * blocks), dtype=np.uint8)
+        little[:, : numbers.shape[1]] = numbers[:, ::-1]
+        pairs = np.zeros((len(numbers), blocks, 16), dtype=np.uint8)
+        pairs[:, :, :13] = little.reshape(-1, blocks, 13)
+        words = pairs.view("<u8")
+        rows = np.zeros((len(numbers), self.limbs), dtype=np.uint64)
+        rows[:, : 2 * blocks : 2] = words[:, :, 0] & _MASK
+        rows[:, 1 : 2 * blocks : 2] = words[:, :, 0] >> _52 | words[:, :, 1] << _12
+        return rows
+
+    def enter_integers(self, numbers: Iterable[int]) -> Words:
+        """As `enter`, from Python integers of either sign."""
+        return self.enter(to_bytes([number % self.n for number in numbers], self.width))
+
+    def leave_integers(self, a: Words) -> list[int]:
+        """As `leave`, to Python integers."""
+        return from_bytes(self.leave(a))
+
+    def convert(self, a: Words, source: Modulus) -> Words:
+        """Return, modulo this N, which divides the source's, what the residues of the source are; (n, limbs)."""
+        if source.n % self.n:
+            raise Misuse("Residues can be taken modulo a divisor of their modulus only.")
+        unwind = pow(source._r, -1, self.n) * self._r**2
+        total = None
+        for start in range(0, source.limbs, self.limbs):
+            part = np.zeros((len(a), self.limbs), dtype=np.uint64)
+            piece = a[:, start : start + self.limbs]
+            part[:, : piece.shape[1]] = piece
+            term = self.multiply(part, self._rows([(unwind << 52 * start) % self.n]))
+            total = term if total is None else self.add(total, term)
+        assert total is not None
+        return total
+
+    def multiply(self, a: Words, b: Words) -> Words:
+        """Return the product of each pair of rows. One of them may hold any numbers below 2**(52 * limbs)."""
+        return self._run("multiply", self._pair(a, b), a, b)
+
+    def square(self, a: Words, times: int = 1) -> Words:
+        """Return each row squared `times` times."""
+        self._require(a)
+        return self._filled(len(a), lambda s, out: kernel("montgomery.squares")(a[s], times, self._words, out))
+
+    def add(self, a: Words, b: Words) -> Words:
+        """Return the sum of each pair of rows."""
+        return self._run("add", self._pair(a, b), a, b)
+
+    def power(self, a: Words, exponent: int) -> Words:
+        """Return each row to the power of one secret exponent >= 0; time depends on its length."""
+        width = max(1, -(-exponent.bit_length() // 8))
+        return self.powers(a, to_bytes([exponent], width))
+
+    def powers(self, a: Words, exponents: Bytes) -> Words:
+        """Return each row to the power of its own secret exponent, big-endian (n, width); time depends on the longest."""
+        self._require(a)
+        if exponents.ndim != 2 or exponents.dtype != np.uint8 or len(exponents) not in (1, len(a)):
+            raise Misuse("Exponents are rows of a uint8 array, one row for each residue or one for all.")
+        digits = _digits(exponents, _WINDOW)
+        run = kernel("montgomery.powers")
+        return self._filled(len(a), lambda s, out: run(a[s], _part(digits, s), self.one, self._words, out))
+
+    def fixed_base(self, base: Words, bits: int) -> FixedBase:
+        """Prepare one residue, (1, limbs), for powers of at most `bits` bits."""
+        self._require(base)
+        windows = -(-bits // _FIXED_WINDOW)
+        table = np.empty((windows, 1 << _FIXED_WINDOW, self.limbs), dtype=np.uint64)
+        for window in range(windows - 1, -1, -1):
+            table[window, 1] = base[0]
+            base = self.square(base, _FIXED_WINDOW)
+        table[:, 0] = self.one
+        for entry in range(2, table.shape[1]):
+            table[:, entry] = self.multiply(
+                np.ascontiguousarray(table[:, entry - 1]), np.ascontiguousarray(table[:, 1])
+            )
+        return FixedBase(table, windows * _FIXED_WINDOW)
+
+    def fixed_powers(self, base: FixedBase, exponents: Bytes) -> Words:
+        """Return the base to the power of each secret exponent, big-endian (n, width)."""
+        digits = _digits(exponents, _FIXED_WINDOW, len(base.table))
+        run = kernel("montgomery.fixed_powers")
+        return self._filled(len(digits), lambda s, out: run(digits[s], base.table, self._words, out))
+
+    def product_by_list(self, a: Words, offsets: Places, members: Places) -> Words:
+        """Return the product of the rows a[members[offsets[i]:offsets[i + 1]]] for each i, 1 for none.
+
+        Long lists are multiplied in pieces, so that lanes have equal work.
+        """
+        self._require(a)
+        offsets, members = _lists(offsets, members, len(a))
+        if len(offsets) == 1 or len(members) == 0:
+            return np.repeat(self.one, len(offsets) - 1, axis=0)
+        pieces = np.maximum(1, -(-np.diff(offsets) // _PIECE))
+        bounds = np.concatenate([[0], np.cumsum(pieces)])
+        starts = np.repeat(offsets[:-1] - _PIECE * bounds[:-1], pieces) + _PIECE * np.arange(bounds[-1])
+        starts = np.append(starts, offsets[-1])
+        run = kernel("montgomery.products")
+        partial = self._filled(
+            int(bounds[-1]),
+            lambda s, out: run(a, starts[s.start : s.stop + 1], members, self.one, self._words, out),
+        )
+        if bounds[-1] == len(pieces):
+            return partial
+        return self.product_by_list(partial, bounds, np.arange(len(partial)))
+
+    def product(self, a: Words) -> Words:
+        """Return the product of all rows, (1, limbs)."""
+        while len(a) > 1:
+            odd = a[-1:] if len(a) % 2 else a[:0]
+            half = len(a) // 2
+            a = np.concatenate([self.multiply(a[:half], a[half : 2 * half]), odd])
+        return a if len(a) else self.one
+
+    def coprime(self, a: Words) -> bool:
+        """Say whether every row is invertible; one gcd for all of them."""
+        return math.gcd(from_bytes(self.leave(self.product(a)))[0], self.n) == 1
+
+    def invert(self, a: Words) -> Words:
+        """Return the inverse of each row, public residues: three products a row and one inversion for all of them.
+
+        Raises ValueError where a row has none.
+        """
+        self._require(a)
+        if len(a) == 0:
+            return a
+        if len(a) == 1:
+            return self.constant(pow(self.leave_integers(a)[0], -1, self.n))
+        half = len(a) // 2
+        left, right = a[:half], a[half : 2 * half]
+        both = self.invert(np.concatenate([self.multiply(left, right), a[2 * half :]]))
+        pairs = both[:half]
+        return np.concatenate([self.multiply(pairs, right), self.multiply(pairs, left), both[half:]])
+
+    def _rows(self, numbers: list[int]) -> Words:
+        return self.plain(to_bytes(numbers, 52 * self.limbs // 8))
+
+    def _require(self, *arrays: Words) -> None:
+        for a in arrays:
+            if a.ndim != 2 or a.dtype != np.uint64 or a.shape[1] != self.limbs:
+                raise Misuse(f"Residues of this modulus are rows of a uint64 array of shape (n, {self.limbs}).")
+
+    def _pair(self, a: Words, b: Words) -> int:
+        self._require(a, b)
+        if len(a) != len(b) and 1 not in (len(a), len(b)):
+            raise Misuse("Residues meet row by row: give two arrays of the same length, or one of a single row.")
+        return 0 if 0 in (len(a), len(b)) else max(len(a), len(b))
+
+    def _run(self, name: str, count: int, a: Words, b: Words) -> Words:
+        run = kernel(f"montgomery.{name}")
+        return self._filled(count, lambda s, out: run(_part(a, s), _part(b, s), self._words, out))
+
+    def _filled(self, count: int, run: Callable[[slice, Words], None]) -> Words:
+        """Have an array (count, limbs) filled in slices of rows, each in a thread where there are enough of them."""
+        out = np.empty((count, self.limbs), dtype=np.uint64)
+        threads = min(os.cpu_count() or 1, count // _PER_THREAD)
+        if threads < 2:
+            if count:
+                run(slice(0, count), out)
+            return out
+        size = -(-count // threads) + _LANES - 1 & -_LANES
+        with ThreadPoolExecutor(threads) as pool:
+            slices = [slice(i, min(i + size, count)) for i in range(0, count, size)]
+            for done in [pool.submit(run, s, out[s]) for s in slices]:
+                done.result()
+        return out
+
+
+def _part(rows: NDArray[np.generic], s: slice) -> NDArray[np.generic]:
+    """Return the slice, contiguous, of an array, all of it where one row serves all."""
+    return np.ascontiguousarray(rows if len(rows) == 1 else rows[s])
+
+
+def to_bytes(numbers: list[int], width: int) -> Bytes:
+    """Lay out numbers below 256**width as big-endian rows."""
+    text = b"".join(number.to_bytes(width, "big") for number in numbers)
+    return np.frombuffer(text, dtype=np.uint8).reshape(len(numbers), width)
+
+
+def from_bytes(rows: Bytes) -> list[int]:
+    """Read big-endian rows."""
+    return [int.from_bytes(row.tobytes(), "big") for row in rows]
+
+
+def _digits(numbers: Bytes, width: int, count: int | None = None) -> Bytes:
+    """Return big-endian numbers as digits of `width` bits, most significant first, as many as the longest takes.
+
+    Raises Misuse where a number takes more than `count` digits, if that is given.
+    """
+    bits = np.unpackbits(numbers, axis=1)
+    bits = np.pad(bits, ((0, 0), (-bits.shape[1] % width, 0)))
+    digits = np.packbits(bits.reshape(len(bits), -1, width), axis=2)[:, :, 0] >> np.uint8(8 - width)
+    if count is None:
+        used = np.flatnonzero(digits.any(axis=0))
+        return np.ascontiguousarray(digits[:, used[0] if len(used) else -1 :])
+    digits = np.pad(digits, ((0, 0), (max(0, count - digits.shape[1]), 0)))
+    extra = digits.shape[1] - count
+    if digits[:, :extra].any():
+        raise Misuse("An exponent is longer than its base was prepared for.")
+    return np.ascontiguousarray(digits[:, extra:])
+
+
+def _lists(offsets: Places, members: Places, rows: int) -> tuple[Places, Places]:
+    well_formed = offsets.ndim == 1 and offsets.dtype.kind in "iu" and len(offsets) > 0
+    if not well_formed or offsets[0] != 0 or offsets[-1] != len(members) or (offsets[1:] < offsets[:-1]).any():
+        raise Misuse("Offsets of lists are integers that ascend from 0 to the number of members.")
+    if members.ndim != 1 or members.dtype.kind not in "iu":
+        raise Misuse("Members of lists are row numbers, an array of integers.")
+    if len(members) and (members.min() < 0 or members.max() >= rows):
+        raise Misuse("A list names a row that is not there.")
+    return np.ascontiguousarray(offsets, dtype=np.int64), np.ascontiguousarray(members, dtype=np.int64)
