@@ -57,16 +57,16 @@ class Modulus:
         self.n = n
         self.limbs = -(-(n.bit_length() + 2) // (52 * _STEP)) * _STEP
         self.width = -(-n.bit_length() // 8)
-        self._r = 1 << 52 * self.limbs
+        self.montgomery_r = 1 << 52 * self.limbs
         quotient = -pow(n, -1, 2**52) % 2**52
         self._words = np.append(self._rows([n])[0], np.uint64(quotient))
-        self._r2 = self._rows([self._r**2 % n])
+        self._r2 = self._rows([self.montgomery_r**2 % n])
         self._unit = self._rows([1])
-        self.one = self._rows([self._r % n])
+        self.one = self._rows([self.montgomery_r % n])
 
     def constant(self, number: int) -> Words:
         """Return one number as a residue, (1, limbs)."""
-        return self._rows([number * self._r % self.n])
+        return self._rows([number * self.montgomery_r % self.n])
 
     def enter(self, numbers: Bytes) -> Words:
         """Return the residues of numbers in big-endian bytes, (n, width'), below 2**(52 * limbs); (n, limbs)."""
@@ -79,7 +79,7 @@ class Modulus:
         pairs = np.empty((len(a), self.limbs // 2, 2), dtype="<u8")
         pairs[:, :, 0] = low | high << _52
         pairs[:, :, 1] = high >> _12
-        little = pairs.view(np.uint8)[:, :, :13].reshape(len(a), -1)
+        little = pairs.view(np.uint8)[:, :, :13].reshape(len(a), 13 * self.limbs // 2)
         return np.ascontiguousarray(little[:, self.width - 1 :: -1])
 
     def plain(self, numbers: Bytes) -> Words:
@@ -109,7 +109,7 @@ class Modulus:
         """Return, modulo this N, which divides the source's, what the residues of the source are; (n, limbs)."""
         if source.n % self.n:
             raise Misuse("Residues can be taken modulo a divisor of their modulus only.")
-        unwind = pow(source._r, -1, self.n) * self._r**2
+        unwind = pow(source.montgomery_r, -1, self.n) * self.montgomery_r**2
         total = None
         for start in range(0, source.limbs, self.limbs):
             part = np.zeros((len(a), self.limbs), dtype=np.uint64)

@@ -284,7 +284,12 @@ def scatter(buffer, rows, first, like):
     return transpose
 
 
-_ROWS, _OUT, _MODULUS, _DIGITS = reads(types.uint64, 2), writes(types.uint64, 2), reads(types.uint64, 1), reads(types.uint8, 2)
+_ROWS, _OUT, _MODULUS, _DIGITS = (
+    reads(types.uint64, 2),
+    writes(types.uint64, 2),
+    reads(types.uint64, 1),
+    reads(types.uint8, 2),
+)
 _PLACES = reads(types.int64, 1)
 
 
