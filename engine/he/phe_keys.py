@@ -1,7 +1,7 @@
 """Keys and ciphertexts of python-paillier (`phe`), both ways: each side decrypts and adds to what the other encrypted.
 
-An array of ours has one exponent, theirs has one for each number; arrays are brought to the lowest. phe's own numbers are
-re-randomised on their way out, as ours are.
+An array of ours has one exponent, theirs has one for each number; arrays are brought to the lowest. phe's own numbers
+are re-randomised on their way out, as ours are.
 """
 
 from __future__ import annotations

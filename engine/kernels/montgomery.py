@@ -1,7 +1,7 @@
 """Arithmetic modulo large odd numbers, batch first: products, powers, inverses of whole arrays in Montgomery form.
 
-A residue x of a `Modulus` N is a row of a uint64 array (n, limbs) that holds x * R mod N in limbs of 52 bits, little-
-endian, R = 2**(52 * limbs). Rows stay in that form from `enter` to `leave`; every row that goes in or comes out is below
+A residue x of a `Modulus` N is a row of a uint64 array (n, limbs) that holds x * R mod N in limbs of 52 bits, lowest
+first, R = 2**(52 * limbs). Rows stay in that form from `enter` to `leave`; every row that goes in or comes out is below
 N. Where two arrays meet row by row, one of a single row serves all rows of the other. Kernels run in the tier of this
 process, on all cores for large batches, with identical results in each tier.
 
@@ -83,7 +83,7 @@ class Modulus:
         return np.ascontiguousarray(little[:, self.width - 1 :: -1])
 
     def plain(self, numbers: Bytes) -> Words:
-        """Lay out big-endian numbers below 2**(52 * limbs) as limbs: a residue of x / R, for products with constants."""
+        """Lay out big-endian numbers below 2**(52 * limbs) as limbs: the residues of x / R."""
         if numbers.ndim != 2 or numbers.dtype != np.uint8 or 8 * numbers.shape[1] > 52 * self.limbs:
             raise Misuse(f"Numbers are rows of a uint8 array (n, width), at most {52 * self.limbs // 8} bytes wide.")
         blocks = -(-numbers.shape[1] // 13)
@@ -139,7 +139,7 @@ class Modulus:
         return self.powers(a, to_bytes([exponent], width))
 
     def powers(self, a: Words, exponents: Bytes) -> Words:
-        """Return each row to the power of its own secret exponent, big-endian (n, width); time depends on the longest."""
+        """Return each row to the power of its own secret exponent, big-endian (n, width); the longest one sets the time."""
         self._require(a)
         if exponents.ndim != 2 or exponents.dtype != np.uint8 or len(exponents) not in (1, len(a)):
             raise Misuse("Exponents are rows of a uint8 array, one row for each residue or one for all.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_products_by_list(bits: int) -> None:
     lengths = [0, 1, 2, 150, 0, 64, 65, 1, 3]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     members = np.random.default_rng(1).integers(2, len(numbers), offsets[-1])
-    expected = [math.prod(numbers[i] for i in members[s:e]) % m.n for s, e in zip(offsets, offsets[1:], strict=False)]
+    expected = [math.prod(numbers[i] for i in members[s:e]) % m.n for s, e in pairwise(offsets)]
     assert m.leave_integers(m.product_by_list(a, offsets, members)) == expected
     assert m.leave_integers(m.product(a[2:])) == [math.prod(numbers[2:]) % m.n]
     assert m.leave_integers(m.product_by_list(a, np.array([0, 0]), np.array([], dtype=np.int64))) == [1]
