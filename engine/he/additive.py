@@ -2,8 +2,8 @@
 
 The key owner encrypts an array of signed integers, one ciphertext each. Whoever holds the public key adds them,
 multiplies them by plain integers and sums them by lists, and sees none of them. Arrays stay in the form that is fastest
-to compute with; bytes are for the wire. Ciphertexts know a public bound of what they hold, so that a sum that might overflow is
-refused before it is made, and whether their randomness is fresh: `to_bytes` re-randomises what is not.
+to compute with; bytes are for the wire. Ciphertexts know a public bound of what they hold, so that a sum that might
+overflow is refused before it is made, and whether their randomness is fresh: `to_bytes` re-randomises what is not.
 
 What comes from a peer is checked before use and raises ValueError with a short reason; the caller knows which peer to
 blame. A mistake of this side raises Misuse.

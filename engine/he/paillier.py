@@ -33,7 +33,7 @@ from engine.he import packing
 from engine.he.additive import Bytes, Numbers, Places
 from engine.he.packing import Lanes
 from engine.he.primes import random_below, random_prime
-from engine.kernels.montgomery import FixedBase, Modulus, Words, to_bytes
+from engine.kernels.montgomery import FixedBase, Modulus, SquareModulus, Words, from_bytes, to_bytes
 
 __all__ = ["Ciphertexts", "Paillier", "PaillierPublicKey", "PaillierSecretKey"]
 
@@ -135,11 +135,10 @@ class PaillierPublicKey:
         self.n = n
         self.bits = n.bit_length()
         self.limit = n // 3 - 1  # as `phe` has it: what lies between limit and n - limit is an overflow
-        self.modulus = Modulus(n * n)
+        self.modulus = SquareModulus(n)
         self._base = base
         self._proof = proof
-        self._times_n = self.modulus.constant(n * self.modulus.montgomery_r)
-        self._from_offset = self.modulus.constant(1 - (n << 63))
+        self._without_offset = self.modulus.constant(1 - (n << 63))
 
     @property
     def size(self) -> int:
@@ -214,7 +213,7 @@ class PaillierPublicKey:
             )
         bound = self._within(1 << lanes.width * lanes.count - 1)
         padding = np.repeat(self.modulus.one, -len(a) % lanes.count, axis=0)
-        groups = np.concatenate([a.rows, padding]).reshape(-1, lanes.count, self.modulus.limbs)
+        groups = np.concatenate([a.rows, padding]).reshape(-1, lanes.count, self.modulus.words)
         total = np.ascontiguousarray(groups[:, -1])
         for lane in range(lanes.count - 2, -1, -1):
             total = self.modulus.multiply(
@@ -274,13 +273,11 @@ class PaillierPublicKey:
 
     def _plaintexts(self, integers: Numbers) -> Words:
         """Return 1 + m * n for each m; int64 go in as m + 2**63, which is never negative."""
-        if integers.dtype.kind == "i":
-            shifted = integers.astype(np.int64).view(np.uint64) ^ np.uint64(1 << 63)
-            numbers, constant = shifted.astype(">u8").view(np.uint8).reshape(-1, 8), self._from_offset
-        else:
-            numbers = to_bytes([int(m) % self.n for m in integers], self.bits // 8)
-            constant = self.modulus.one
-        return self.modulus.add(self.modulus.multiply(self.modulus.plain(numbers), self._times_n), constant)
+        if integers.dtype.kind != "i":
+            return self.modulus.one_plus_multiples(to_bytes([int(m) % self.n for m in integers], self.bits // 8))
+        shifted = integers.astype(np.int64).view(np.uint64) ^ np.uint64(1 << 63)
+        raised = self.modulus.one_plus_multiples(shifted.astype(">u8").view(np.uint8).reshape(-1, 8))
+        return self.modulus.multiply(raised, self._without_offset)
 
     def _randomness(self, count: int) -> Words:
         return self.modulus.fixed_powers(self._short, _random_exponents(count, self._short.bits))
@@ -374,12 +371,12 @@ class _Half:
 
     def __init__(self, p: int, other: int) -> None:
         self.p = p
-        self.modulus = Modulus(p * p)
-        self._scale = pow(-other, -1, p)  # 1 / L((1 + n)**(p - 1))
+        self.modulus = SquareModulus(p)
+        self._scale = pow(-other, -1, p)  # (1 + n)**(p - 1) = 1 - other * p
 
     def decrypt(self, rows: Words, source: Modulus) -> list[int]:
         powers = self.modulus.power(self.modulus.convert(rows, source), self.p - 1)
-        return [(u - 1) // self.p * self._scale % self.p for u in self.modulus.leave_integers(powers)]
+        return [m * self._scale % self.p for m in from_bytes(self.modulus.multiples(powers))]
 
 
 def _require_size(bits: int) -> None:

@@ -1,9 +1,10 @@
 """Arithmetic modulo large odd numbers, batch first: products, powers, inverses of whole arrays in Montgomery form.
 
-A residue x of a `Modulus` N is a row of a uint64 array (n, limbs) that holds x * R mod N in limbs of 52 bits, lowest
-first, R = 2**(52 * limbs). Rows stay in that form from `enter` to `leave`; every row that goes in or comes out is below
-N. Where two arrays meet row by row, one of a single row serves all rows of the other. Kernels run in the tier of this
-process, on all cores for large batches, with identical results in each tier.
+A residue x of a `Modulus` N is a row of a uint64 array that holds x * R mod N in limbs of 52 bits, lowest first, R =
+2**(52 * limbs). Of a `SquareModulus` N**2 it is a pair (a0, a1) in one row, a0 + a1 * N = x * R mod N**2, which takes
+5/8 of the work of twice as many limbs (`engine.kernels.residues`). Rows stay in that form from `enter` to `leave`, and
+all that go in or come out are below N. Where two arrays meet row by row, one of a single row serves all rows of the
+other. Kernels run in the tier of this process, on all cores for large batches, with identical results in each tier.
 
 Exponents and residues are secrets, so far as the caveats of README.md go: time depends on sizes, and on an exponent's
 length where the text says so. `invert` uses Python integers, whose time depends on values: residues that it is given
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -28,11 +29,11 @@ Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
-__all__ = ["MAX_BITS", "FixedBase", "Modulus"]
+__all__ = ["MAX_BITS", "FixedBase", "Modulus", "SquareModulus"]
 
 MAX_BITS = 8192
-_STEP = 10  # limbs come in tens: kernels take ten rows of a product at a time
-_WINDOW, _FIXED_WINDOW = 4, 5
+_STEP, _SPARE = 10, 12  # limbs come in tens, as kernels take them; R exceeds N by at least 11 bits
+_FIXED_WINDOW = 5
 _PER_THREAD = 256
 _PIECE = 64
 _LANES = 8
@@ -42,60 +43,50 @@ _12, _52 = np.uint64(12), np.uint64(52)
 
 @dataclass(frozen=True)
 class FixedBase:
-    """A residue ready for many powers; `table` is uint64 (windows, 32, limbs) with base**(j * 32**(windows-1-i))."""
+    """A residue ready for many powers of `bits` bits: row [i, j] is base**(j * 32**(windows - 1 - i))."""
 
     table: Words
     bits: int
 
 
 class Modulus:
-    """An odd modulus N of 3 to 8192 bits. Raises Misuse for another number."""
+    """An odd modulus N above 3, of at most 8192 bits. Raises Misuse for another number."""
 
     def __init__(self, n: int) -> None:
         if n < 5 or n % 2 == 0 or n.bit_length() > MAX_BITS:
             raise Misuse(f"A modulus is an odd number above 3 of at most {MAX_BITS} bits.")
         self.n = n
-        self.limbs = -(-(n.bit_length() + 2) // (52 * _STEP)) * _STEP
-        self.width = -(-n.bit_length() // 8)
+        self._prepare(n, 1)
+
+    def _prepare(self, root: int, numbers: int) -> None:
+        self._root = root
+        self.limbs = -(-(root.bit_length() + _SPARE) // (52 * _STEP)) * _STEP
+        self.words = numbers * self.limbs
+        self.width = numbers * -(-root.bit_length() // 8)
         self.montgomery_r = 1 << 52 * self.limbs
-        quotient = -pow(n, -1, 2**52) % 2**52
-        self._words = np.append(self._rows([n])[0], np.uint64(quotient))
-        self._r2 = self._rows([self.montgomery_r**2 % n])
-        self._unit = self._rows([1])
-        self.one = self._rows([self.montgomery_r % n])
+        offset, quotient = (1 - self.montgomery_r) % root, -pow(root, -1, 2**52) % 2**52
+        limbs = _limbs([root, offset], self.limbs).reshape(-1)
+        self.kernel_words = np.append(limbs, np.uint64(quotient))
+        self.one = self.constant(1)
+        self._unit = self._row(1)
+        self._into = self.constant(self.montgomery_r)
+
+    def _row(self, number: int) -> Words:
+        """Lay out a number below the modulus."""
+        return _limbs([number], self.limbs)
 
     def constant(self, number: int) -> Words:
-        """Return one number as a residue, (1, limbs)."""
-        return self._rows([number * self.montgomery_r % self.n])
+        """Return one number as a residue, a single row."""
+        return self._row(number * self.montgomery_r % self.n)
 
     def enter(self, numbers: Bytes) -> Words:
-        """Return the residues of numbers in big-endian bytes, (n, width'), below 2**(52 * limbs); (n, limbs)."""
-        return self.multiply(self.plain(numbers), self._r2)
+        """Return the residues of numbers below 256**width in big-endian bytes, (n, at most width)."""
+        self._require_width(numbers, self.width)
+        return self.multiply(_from_bytes(numbers, self.limbs), self._into)
 
     def leave(self, a: Words) -> Bytes:
-        """Return residues as numbers below N in big-endian bytes, (n, width)."""
-        plain = self.multiply(a, self._unit)
-        low, high = plain[:, ::2], plain[:, 1::2]
-        pairs = np.empty((len(a), self.limbs // 2, 2), dtype="<u8")
-        pairs[:, :, 0] = low | high << _52
-        pairs[:, :, 1] = high >> _12
-        little = pairs.view(np.uint8)[:, :, :13].reshape(len(a), 13 * self.limbs // 2)
-        return np.ascontiguousarray(little[:, self.width - 1 :: -1])
-
-    def plain(self, numbers: Bytes) -> Words:
-        """Lay out big-endian numbers below 2**(52 * limbs) as limbs: the residues of x / R."""
-        if numbers.ndim != 2 or numbers.dtype != np.uint8 or 8 * numbers.shape[1] > 52 * self.limbs:
-            raise Misuse(f"Numbers are rows of a uint8 array (n, width), at most {52 * self.limbs // 8} bytes wide.")
-        blocks = -(-numbers.shape[1] // 13)
-        little = np.zeros((len(numbers), 13 * blocks), dtype=np.uint8)
-        little[:, : numbers.shape[1]] = numbers[:, ::-1]
-        pairs = np.zeros((len(numbers), blocks, 16), dtype=np.uint8)
-        pairs[:, :, :13] = little.reshape(-1, blocks, 13)
-        words = pairs.view("<u8")
-        rows = np.zeros((len(numbers), self.limbs), dtype=np.uint64)
-        rows[:, : 2 * blocks : 2] = words[:, :, 0] & _MASK
-        rows[:, 1 : 2 * blocks : 2] = words[:, :, 0] >> _52 | words[:, :, 1] << _12
-        return rows
+        """Return residues as numbers below the modulus in big-endian bytes, (n, width)."""
+        return _to_bytes(self.multiply(a, self._unit), self.width)
 
     def enter_integers(self, numbers: Iterable[int]) -> Words:
         """As `enter`, from Python integers of either sign."""
@@ -106,28 +97,28 @@ class Modulus:
         return from_bytes(self.leave(a))
 
     def convert(self, a: Words, source: Modulus) -> Words:
-        """Return, modulo this N, which divides the source's, what the residues of the source are; (n, limbs)."""
+        """Return, modulo this modulus, which divides the source's, what the residues of the source are."""
         if source.n % self.n:
             raise Misuse("Residues can be taken modulo a divisor of their modulus only.")
-        unwind = pow(source.montgomery_r, -1, self.n) * self.montgomery_r**2
-        total = None
-        for start in range(0, source.limbs, self.limbs):
-            part = np.zeros((len(a), self.limbs), dtype=np.uint64)
-            piece = a[:, start : start + self.limbs]
-            part[:, : piece.shape[1]] = piece
-            term = self.multiply(part, self._rows([(unwind << 52 * start) % self.n]))
-            total = term if total is None else self.add(total, term)
-        assert total is not None
+        source._require(a)
+        unwind = pow(source.montgomery_r, -1, self.n) * self.montgomery_r
+        total = np.zeros((len(a), self.words), dtype=np.uint64)
+        for first in range(0, source.words, source.limbs):
+            weight = unwind * source._root ** (first // source.limbs)
+            for start in range(0, source.limbs, self.limbs - 1):  # a limb less than R
+                piece = a[:, first + start : first + min(start + self.limbs - 1, source.limbs)]
+                part = np.pad(piece, ((0, 0), (0, self.words - piece.shape[1])))
+                total = self.add(total, self.multiply(part, self.constant(weight << 52 * start)))
         return total
 
     def multiply(self, a: Words, b: Words) -> Words:
-        """Return the product of each pair of rows. One of them may hold any numbers below 2**(52 * limbs)."""
+        """Return the product of each pair of rows. Where one is below N, the other's numbers may be up to R / 16."""
         return self._run("multiply", self._pair(a, b), a, b)
 
     def square(self, a: Words, times: int = 1) -> Words:
         """Return each row squared `times` times."""
         self._require(a)
-        return self._filled(len(a), lambda s, out: kernel("montgomery.squares")(a[s], times, self._words, out))
+        return self._filled(len(a), lambda s, out: kernel("montgomery.squares")(a[s], times, self.kernel_words, out))
 
     def add(self, a: Words, b: Words) -> Words:
         """Return the sum of each pair of rows."""
@@ -143,15 +134,18 @@ class Modulus:
         self._require(a)
         if exponents.ndim != 2 or exponents.dtype != np.uint8 or len(exponents) not in (1, len(a)):
             raise Misuse("Exponents are rows of a uint8 array, one row for each residue or one for all.")
-        digits = _digits(exponents, _WINDOW)
+        bits = _window(_bit_length(exponents))
+        digits = _digits(exponents, bits)
         run = kernel("montgomery.powers")
-        return self._filled(len(a), lambda s, out: run(a[s], _part(digits, s), self.one, self._words, out))
+        return self._filled(
+            len(a), lambda s, out: run(a[s], _part(digits, s), bits, self.one, self.kernel_words, out)
+        )
 
     def fixed_base(self, base: Words, bits: int) -> FixedBase:
-        """Prepare one residue, (1, limbs), for powers of at most `bits` bits."""
+        """Prepare one residue, a single row, for powers of at most `bits` bits."""
         self._require(base)
         windows = -(-bits // _FIXED_WINDOW)
-        table = np.empty((windows, 1 << _FIXED_WINDOW, self.limbs), dtype=np.uint64)
+        table = np.empty((windows, 1 << _FIXED_WINDOW, self.words), dtype=np.uint64)
         for window in range(windows - 1, -1, -1):
             table[window, 1] = base[0]
             base = self.square(base, _FIXED_WINDOW)
@@ -166,7 +160,7 @@ class Modulus:
         """Return the base to the power of each secret exponent, big-endian (n, width)."""
         digits = _digits(exponents, _FIXED_WINDOW, len(base.table))
         run = kernel("montgomery.fixed_powers")
-        return self._filled(len(digits), lambda s, out: run(digits[s], base.table, self._words, out))
+        return self._filled(len(digits), lambda s, out: run(digits[s], base.table, self.kernel_words, out))
 
     def product_by_list(self, a: Words, offsets: Places, members: Places) -> Words:
         """Return the product of the rows a[members[offsets[i]:offsets[i + 1]]] for each i, 1 for none.
@@ -184,14 +178,14 @@ class Modulus:
         run = kernel("montgomery.products")
         partial = self._filled(
             int(bounds[-1]),
-            lambda s, out: run(a, starts[s.start : s.stop + 1], members, self.one, self._words, out),
+            lambda s, out: run(a, starts[s.start : s.stop + 1], members, self.one, self.kernel_words, out),
         )
         if bounds[-1] == len(pieces):
             return partial
         return self.product_by_list(partial, bounds, np.arange(len(partial)))
 
     def product(self, a: Words) -> Words:
-        """Return the product of all rows, (1, limbs)."""
+        """Return the product of all rows, a single row."""
         while len(a) > 1:
             odd = a[-1:] if len(a) % 2 else a[:0]
             half = len(a) // 2
@@ -218,13 +212,14 @@ class Modulus:
         pairs = both[:half]
         return np.concatenate([self.multiply(pairs, right), self.multiply(pairs, left), both[half:]])
 
-    def _rows(self, numbers: list[int]) -> Words:
-        return self.plain(to_bytes(numbers, 52 * self.limbs // 8))
-
     def _require(self, *arrays: Words) -> None:
         for a in arrays:
-            if a.ndim != 2 or a.dtype != np.uint64 or a.shape[1] != self.limbs:
-                raise Misuse(f"Residues of this modulus are rows of a uint64 array of shape (n, {self.limbs}).")
+            if a.ndim != 2 or a.dtype != np.uint64 or a.shape[1] != self.words:
+                raise Misuse(f"Residues of this modulus are rows of a uint64 array of shape (n, {self.words}).")
+
+    def _require_width(self, numbers: Bytes, width: int) -> None:
+        if numbers.ndim != 2 or numbers.dtype != np.uint8 or numbers.shape[1] > width:
+            raise Misuse(f"Numbers are rows of a uint8 array (n, width), at most {width} bytes wide.")
 
     def _pair(self, a: Words, b: Words) -> int:
         self._require(a, b)
@@ -234,11 +229,11 @@ class Modulus:
 
     def _run(self, name: str, count: int, a: Words, b: Words) -> Words:
         run = kernel(f"montgomery.{name}")
-        return self._filled(count, lambda s, out: run(_part(a, s), _part(b, s), self._words, out))
+        return self._filled(count, lambda s, out: run(_part(a, s), _part(b, s), self.kernel_words, out))
 
     def _filled(self, count: int, run: Callable[[slice, Words], None]) -> Words:
-        """Have an array (count, limbs) filled in slices of rows, each in a thread where there are enough of them."""
-        out = np.empty((count, self.limbs), dtype=np.uint64)
+        """Have an array of `count` rows filled in slices of rows, each in a thread where there are enough of them."""
+        out = np.empty((count, self.words), dtype=np.uint64)
         threads = min(os.cpu_count() or 1, count // _PER_THREAD)
         if threads < 2:
             if count:
@@ -252,12 +247,79 @@ class Modulus:
         return out
 
 
+class SquareModulus(Modulus):
+    """The square of an odd number N above 3, of at most 4096 bits. Raises Misuse for another number."""
+
+    def __init__(self, root: int) -> None:
+        if root < 5 or root % 2 == 0 or 2 * root.bit_length() > MAX_BITS:
+            raise Misuse(f"A modulus is the square of an odd number above 3 of at most {MAX_BITS // 2} bits.")
+        self.n = root * root
+        self._prepare(root, 2)
+        self._into_high = self.constant(self.montgomery_r << 4 * self.width)
+
+    def _row(self, number: int) -> Words:
+        return _limbs([number % self._root, number // self._root], self.limbs).reshape(1, -1)
+
+    def enter(self, numbers: Bytes) -> Words:
+        self._require_width(numbers, self.width)
+        cut = max(0, numbers.shape[1] - self.width // 2)
+        low, high = numbers[:, cut:], numbers[:, :cut]
+        nothing = np.zeros((len(numbers), self.limbs), dtype=np.uint64)
+        rows = [np.hstack([_from_bytes(part, self.limbs), nothing]) for part in (low, high)]
+        return self.add(self.multiply(rows[0], self._into), self.multiply(rows[1], self._into_high))
+
+    def leave(self, a: Words) -> Bytes:
+        plain = self.multiply(a, self._unit)
+        run = kernel("montgomery.join")
+        joined = self._filled(len(a), lambda s, out: run(plain[s], self.kernel_words, out))
+        return _to_bytes(joined, self.width)
+
+    def one_plus_multiples(self, numbers: Bytes) -> Words:
+        """Return the residues of 1 + m * N for big-endian m, (n, at most width / 2)."""
+        self._require_width(numbers, self.width // 2)
+        low = np.zeros((len(numbers), self.limbs), dtype=np.uint64)
+        low[:, 0] = 1
+        return self.multiply(np.hstack([low, _from_bytes(numbers, self.limbs)]), self._into)
+
+    def multiples(self, a: Words) -> Bytes:
+        """Return the m, big-endian (n, width / 2), of residues that are 1 + m * N; of others, the quotient by N."""
+        return _to_bytes(self.multiply(a, self._unit)[:, self.limbs :], self.width // 2)
+
+
 def _part(rows: NDArray[np.generic], s: slice) -> NDArray[np.generic]:
     """Return the slice, contiguous, of an array, all of it where one row serves all."""
     return np.ascontiguousarray(rows if len(rows) == 1 else rows[s])
 
 
-def to_bytes(numbers: list[int], width: int) -> Bytes:
+def _limbs(numbers: Sequence[int], limbs: int) -> Words:
+    return _from_bytes(to_bytes(numbers, 52 * limbs // 8), limbs)
+
+
+def _from_bytes(numbers: Bytes, limbs: int) -> Words:
+    """Return big-endian numbers as limbs: 13 bytes are two of them."""
+    blocks = -(-numbers.shape[1] // 13)
+    little = np.zeros((len(numbers), 13 * blocks), dtype=np.uint8)
+    little[:, : numbers.shape[1]] = numbers[:, ::-1]
+    pairs = np.zeros((len(numbers), blocks, 16), dtype=np.uint8)
+    pairs[:, :, :13] = little.reshape(len(numbers), blocks, 13)
+    words = pairs.view("<u8")
+    rows = np.zeros((len(numbers), limbs), dtype=np.uint64)
+    rows[:, : 2 * blocks : 2] = words[:, :, 0] & _MASK
+    rows[:, 1 : 2 * blocks : 2] = words[:, :, 0] >> _52 | words[:, :, 1] << _12
+    return rows
+
+
+def _to_bytes(rows: Words, width: int) -> Bytes:
+    """Return limbs as big-endian numbers of `width` bytes."""
+    low, high = rows[:, ::2], rows[:, 1::2]
+    pairs = np.empty((*low.shape, 2), dtype="<u8")
+    pairs[:, :, 0] = low | high << _52
+    pairs[:, :, 1] = high >> _12
+    little = pairs.view(np.uint8)[:, :, :13].reshape(len(rows), 13 * low.shape[1])
+    return np.ascontiguousarray(little[:, width - 1 :: -1])
+
+
+def to_bytes(numbers: Sequence[int], width: int) -> Bytes:
     """Lay out numbers below 256**width as big-endian rows."""
     text = b"".join(number.to_bytes(width, "big") for number in numbers)
     return np.frombuffer(text, dtype=np.uint8).reshape(len(numbers), width)
@@ -268,6 +330,19 @@ def from_bytes(rows: Bytes) -> list[int]:
     return [int.from_bytes(row.tobytes(), "big") for row in rows]
 
 
+def _bit_length(numbers: Bytes) -> int:
+    """Return the bits of the longest of big-endian numbers."""
+    used = np.flatnonzero(numbers.any(axis=0))
+    if len(used) == 0:
+        return 0
+    return 8 * (numbers.shape[1] - int(used[0])) - 8 + int(numbers[:, used[0]].max()).bit_length()
+
+
+def _window(bits: int) -> int:
+    """Return the bits of a digit with which an exponent of this length costs least."""
+    return 3 if bits < 80 else 4 if bits < 1200 else 5
+
+
 def _digits(numbers: Bytes, width: int, count: int | None = None) -> Bytes:
     """Return big-endian numbers as digits of `width` bits, most significant first, as many as the longest takes.
 
@@ -275,7 +350,7 @@ def _digits(numbers: Bytes, width: int, count: int | None = None) -> Bytes:
     """
     bits = np.unpackbits(numbers, axis=1)
     bits = np.pad(bits, ((0, 0), (-bits.shape[1] % width, 0)))
-    digits = np.packbits(bits.reshape(len(bits), -1, width), axis=2)[:, :, 0] >> np.uint8(8 - width)
+    digits = np.packbits(bits.reshape(len(bits), bits.shape[1] // width, width), axis=2)[:, :, 0] >> np.uint8(8 - width)
     if count is None:
         used = np.flatnonzero(digits.any(axis=0))
         return np.ascontiguousarray(digits[:, used[0] if len(used) else -1 :])

@@ -68,6 +68,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "montgomery.powers": TIERS,
     "montgomery.fixed_powers": TIERS,
     "montgomery.products": TIERS,
+    "montgomery.join": TIERS,
 }
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from engine.kernels import KERNELS, group, ntt, tiers
 from engine.kernels.constants import INVSQRT_A_MINUS_D, ORDER, SQRT_M1, D, P
-from engine.kernels.montgomery import Modulus
+from engine.kernels.montgomery import Modulus, SquareModulus
 from engine.kernels.reference import group as reference
 from engine.kernels.reference import points as definition
 from engine.kernels.reference.montgomery import limbs_of
@@ -435,6 +435,7 @@ def additions_of_residues() -> Iterator[Case]:
         ends = np.array([[0, 1, p // 2, p // 2 + 1, p - 1] for p in primes], dtype=np.uint64)
         yield (np.repeat(ends, 5, axis=1), np.array(primes, np.uint64)), (np.tile(ends, (1, 5)),)
 MODULI = [Modulus(n) for n in (2**518 - 1, 2**517 + 1, 2**1039 + 2**500 - 1, int("5" * 600) | 1, 7)]
+MODULI += [SquareModulus(n) for n in (2**500 - 1, 2**507 + 1, 2**1027 + 2**500 - 1, 7)]
 
 
 def residue_cases(make: Callable[[Modulus, Array], Iterator[Case]]) -> Callable[[], Iterator[Case]]:
@@ -443,51 +444,60 @@ def residue_cases(make: Callable[[Modulus, Array], Iterator[Case]]) -> Callable[
     def cases() -> Iterator[Case]:
         rng = np.random.default_rng(52)
         for modulus in MODULI:
-            numbers = [x % modulus.n for x in (0, 1, -1, -2, modulus.n // 2, modulus.montgomery_r, 2**52 - 1)]
+            root = modulus._root
+            edge = [x % root for x in (0, 1, -1, -2, root // 2, modulus.montgomery_r, 2**52 - 1)]
             for _ in range(12):
                 limbs = [int(rng.choice([0, 1, 2**52 - 1, int(rng.integers(2**52))])) for _ in range(modulus.limbs)]
-                numbers.append(sum(limb << 52 * j for j, limb in enumerate(limbs)) % modulus.n)
-            yield from make(modulus, limbs_of(numbers, modulus.limbs))
+                edge.append(sum(limb << 52 * j for j, limb in enumerate(limbs)) % root)
+            numbers = limbs_of(edge, modulus.limbs)
+            pairs = [np.concatenate([numbers, np.roll(numbers, shift, axis=0)], axis=1) for shift in (0, 1, 5)]
+            yield from make(modulus, numbers if modulus.words == modulus.limbs else np.concatenate(pairs))
 
     return cases
 
 
 def residue_pairs(modulus: Modulus, residues: Array) -> Iterator[Case]:
     for other in (residues, residues[::-1].copy(), residues[2:3].copy()):
-        yield (residues, other, modulus._words), (np.empty_like(residues),)
-        yield (other, residues, modulus._words), (np.empty_like(residues),)
+        yield (residues, other, modulus.kernel_words), (np.empty_like(residues),)
+        yield (other, residues, modulus.kernel_words), (np.empty_like(residues),)
 
 
 def residue_products(modulus: Modulus, residues: Array) -> Iterator[Case]:
     yield from residue_pairs(modulus, residues)
-    full = limbs_of([modulus.montgomery_r - 1, modulus.n, 2 * modulus.n], modulus.limbs)  # anything below R
-    yield (full, np.roll(residues, -2, axis=0)[:3].copy(), modulus._words), (np.empty_like(full),)
+    limit = modulus.montgomery_r // 16 - 1  # beside a number below N anything up to here is an operand
+    full = limbs_of([limit, limit, modulus._root, limit, 0, limit], modulus.limbs).reshape(-1, modulus.words)[:3].copy()
+    yield (full, np.roll(residues, -2, axis=0)[: len(full)].copy(), modulus.kernel_words), (np.empty_like(full),)
 
 
 def residue_squares(modulus: Modulus, residues: Array) -> Iterator[Case]:
     for count in (0, 1, 2, 5):
-        yield (residues, count, modulus._words), (np.empty_like(residues),)
+        yield (residues, count, modulus.kernel_words), (np.empty_like(residues),)
 
 
 def residue_powers(modulus: Modulus, residues: Array) -> Iterator[Case]:
     digits = np.random.default_rng(4).integers(0, 16, (len(residues), 3), dtype=np.uint8)
     digits[:3] = np.array([[0], [15], [1]], dtype=np.uint8)
     for exponents in (digits, digits[4:5].copy(), digits[:, :1].copy()):
-        yield (residues, exponents, modulus.one, modulus._words), (np.empty_like(residues),)
+        yield (residues, exponents, 4, modulus.one, modulus.kernel_words), (np.empty_like(residues),)
 
 
 def fixed_residue_powers(modulus: Modulus, residues: Array) -> Iterator[Case]:
-    table = np.resize(residues, (4, 32, modulus.limbs))
+    table = np.resize(residues, (4, 32, modulus.words))
     digits = np.random.default_rng(5).integers(0, 32, (21, 4), dtype=np.uint8)
     digits[:2] = np.array([[0], [31]], dtype=np.uint8)
-    yield (digits, table, modulus._words), (np.empty((21, modulus.limbs), np.uint64),)
+    yield (digits, table, modulus.kernel_words), (np.empty((21, modulus.words), np.uint64),)
 
 
 def listed_residue_products(modulus: Modulus, residues: Array) -> Iterator[Case]:
     lists = np.array([0, 0, 1, 1, 3, 6, 14, 15, 16, 16, 30], dtype=np.int64)
     members = np.random.default_rng(6).integers(1, len(residues), lists[-1])
-    out = np.empty((len(lists) - 1, modulus.limbs), np.uint64)
-    yield (residues, lists, members, modulus.one, modulus._words), (out,)
+    out = np.empty((len(lists) - 1, modulus.words), np.uint64)
+    yield (residues, lists, members, modulus.one, modulus.kernel_words), (out,)
+
+
+def residue_pairs_joined(modulus: Modulus, residues: Array) -> Iterator[Case]:
+    if isinstance(modulus, SquareModulus):
+        yield (residues, modulus.kernel_words), (np.empty_like(residues),)
 
 
 EDGES: dict[str, Callable[[], Iterator[Case]]] = {
@@ -537,6 +547,7 @@ EDGES: dict[str, Callable[[], Iterator[Case]]] = {
     "montgomery.powers": residue_cases(residue_powers),
     "montgomery.fixed_powers": residue_cases(fixed_residue_powers),
     "montgomery.products": residue_cases(listed_residue_products),
+    "montgomery.join": residue_cases(residue_pairs_joined),
 }
 
 

@@ -1,14 +1,14 @@
 # mypy: allow-untyped-defs, no-check-untyped-defs
 """Montgomery arithmetic, one number at a time: limbs of 52 bits, columns summed in 128 bits (product scanning).
 
-A column sums at most 2 * L products below 2**104: below 2**113 for L up to 256.
+A column is two words, and sums at most 3 * L products below 2**104: below 2**113 for L up to 160.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic, overload
 
 from engine.kernels import residues
@@ -33,14 +33,23 @@ def _split(context, builder, wide):
 
 
 @intrinsic
-def _plus_product(typing, total, x, y):
-    """Add x * y to a sum of 128 bits."""
+def _dot(typing, total, x, start, y, end, count):
+    """Add x[start] * y[end] + x[start + 1] * y[end - 1] + ..., `count` products, to a sum of 128 bits."""
 
     def generate(context, builder, signature, arguments):
-        product = builder.mul(*(builder.zext(word, _WIDE) for word in arguments[1:]))
-        return _split(context, builder, builder.add(_joined(builder, arguments[0]), product))
+        pair, x, start, y, end, count = arguments
+        x, y = (
+            builder.gep(context.make_array(kind)(context, builder, array).data, [index])
+            for kind, array, index in ((signature.args[1], x, start), (signature.args[3], y, end))
+        )
+        sums = cgutils.alloca_once_value(builder, _joined(builder, pair))
+        with cgutils.for_range(builder, count) as loop:
+            factors = (builder.load(builder.gep(x, [loop.index])), builder.load(builder.gep(y, [builder.neg(loop.index)])))
+            product = builder.mul(*(builder.zext(word, _WIDE) for word in factors))
+            builder.store(builder.add(builder.load(sums), product), sums)
+        return _split(context, builder, builder.load(sums))
 
-    return SUM(SUM, types.uint64, types.uint64), generate
+    return SUM(SUM, x, types.intp, y, types.intp, types.intp), generate
 
 
 @intrinsic
@@ -64,71 +73,94 @@ def _shifted(typing, total):
 
 
 @helper
-def _column(total, x, y, i, start, stop):
-    """Add x[j] * y[i - j] for j from start to stop."""
-    for j in range(start, stop):
-        total = _plus_product(total, x[j], y[i - j])
-    return total
+def _collect(columns, i, total):
+    """Add a sum to column i, whose words are 2 * i and 2 * i + 1."""
+    columns[2 * i], columns[2 * i + 1] = _plus((columns[2 * i], columns[2 * i + 1]), total)
 
 
-@helper
-def _square_column(total, x, i, start):
-    """Add the products of column i of a square, those of different limbs twice; `start` is its first limb."""
-    half = _column((_0, _0), x, x, i, start, (i + 1) >> 1)
-    total = _plus(total, _plus(half, half))
-    if i & 1 == 0:
-        total = _plus_product(total, x[i >> 1], x[i >> 1])
-    return total
-
-
-@helper
-def _cleared(total, multiples, modulus, limbs, i):
-    """Finish column i, below L: find the multiple of the modulus that clears it and carry."""
-    total = _plus(total, _column((_0, _0), multiples, modulus, i, 0, i))
-    multiples[i] = total[0] * modulus[limbs] & _MASK
-    return _shifted(_plus_product(total, multiples[i], modulus[0]))
-
-
-@helper
-def _finished(out, total, multiples, modulus, limbs, i):
-    """Finish column i, from L on: write its limb and carry."""
-    total = _plus(total, _column((_0, _0), multiples, modulus, i, i - limbs + 1, limbs))
-    out[i - limbs] = total[0] & _MASK
-    return _shifted(total)
-
-
-@overload(residues.product)
-def product(out, a, b, modulus, columns, like):
+@overload(residues.add_product)
+def add_product(columns, a, b, limbs, like):
     if like != types.uint64:
         return None
 
-    def multiply(out, a, b, modulus, columns, like):
-        # `out` may be a or b: limb i - L is written after the last column that reads it.
-        limbs = modulus.size - 1
-        total = (_0, _0)
+    def add(columns, a, b, limbs, like):
+        for i in range(2 * limbs - 1):
+            start, stop = max(0, i - limbs + 1), min(i + 1, limbs)
+            _collect(columns, i, _dot((_0, _0), a, start, b, i - start, stop - start))
+
+    return add
+
+
+@overload(residues.add_square)
+def add_square(columns, a, limbs, like):
+    if like != types.uint64:
+        return None
+
+    def add(columns, a, limbs, like):
+        for i in range(2 * limbs - 1):
+            start = max(0, i - limbs + 1)
+            half = _dot((_0, _0), a, start, a, i - start, ((i + 1) >> 1) - start)
+            total = _plus(half, half)
+            if i & 1 == 0:
+                total = _dot(total, a, i >> 1, a, i >> 1, 1)
+            _collect(columns, i, total)
+
+    return add
+
+
+@overload(residues.reduce)
+def reduce(out, columns, modulus, limbs, quotients, like):
+    if like != types.uint64:
+        return None
+
+    def clear(out, columns, modulus, limbs, quotients, like):
+        carry = (_0, _0)
         for i in range(limbs):
-            total = _cleared(_column(total, a, b, i, 0, i + 1), columns, modulus, limbs, i)
+            total = _dot(carry, quotients, 0, modulus, i, i)
+            total = _plus(total, (columns[2 * i], columns[2 * i + 1]))
+            quotients[i] = total[0] * modulus[2 * limbs] & _MASK
+            carry = _shifted(_dot(total, quotients, i, modulus, 0, 1))
         for i in range(limbs, 2 * limbs):
-            total = _finished(out, _column(total, a, b, i, i - limbs + 1, limbs), columns, modulus, limbs, i)
+            total = _dot(carry, quotients, i - limbs + 1, modulus, limbs - 1, 2 * limbs - 1 - i)
+            total = _plus(total, (columns[2 * i], columns[2 * i + 1]))
+            out[i - limbs] = total[0] & _MASK
+            carry = _shifted(total)
 
-    return multiply
+    return clear
 
 
-@overload(residues.square)
-def square(out, a, modulus, columns, like):
+@overload(residues.double)
+def double(columns, limbs, like):
     if like != types.uint64:
         return None
 
-    def multiply(out, a, modulus, columns, like):
-        limbs = modulus.size - 1
-        total = (_0, _0)
-        for i in range(limbs):
-            total = _cleared(_square_column(total, a, i, 0), columns, modulus, limbs, i)
-        for i in range(limbs, 2 * limbs - 1):
-            total = _finished(out, _square_column(total, a, i, i - limbs + 1), columns, modulus, limbs, i)
-        out[limbs - 1] = total[0]
+    def add(columns, limbs, like):
+        for i in range(2 * limbs):
+            _collect(columns, i, (columns[2 * i], columns[2 * i + 1]))
 
-    return multiply
+    return add
+
+
+@overload(residues.raise_column)
+def raise_column(columns, j, word, like):
+    if like != types.uint64:
+        return None
+    return lambda columns, j, word, like: _collect(columns, j, (word, _0))
+
+
+@overload(residues.carried)
+def carried(out, columns, limbs, like):
+    if like != types.uint64:
+        return None
+
+    def carry_through(out, columns, limbs, like):
+        carry = (_0, _0)
+        for i in range(2 * limbs):
+            total = _plus(carry, (columns[2 * i], columns[2 * i + 1]))
+            out[i] = total[0] & _MASK
+            carry = _shifted(total)
+
+    return carry_through
 
 
 @overload(residues.gather)
@@ -174,9 +206,9 @@ def add(a, b, modulus, out):
     residues.add_rows(a, b, modulus, out, LANES, _0)
 
 
-@kernel(_ROWS, _DIGITS, _ROWS, _MODULUS, _OUT)
-def powers(a, digits, one, modulus, out):
-    residues.power_rows(a, digits, one, modulus, out, LANES, _0)
+@kernel(_ROWS, _DIGITS, types.int64, _ROWS, _MODULUS, _OUT)
+def powers(a, digits, bits, one, modulus, out):
+    residues.power_rows(a, digits, bits, one, modulus, out, LANES, _0)
 
 
 @kernel(_DIGITS, reads(types.uint64, 3), _MODULUS, _OUT)
@@ -187,3 +219,8 @@ def fixed_powers(digits, table, modulus, out):
 @kernel(_ROWS, _PLACES, _PLACES, _ROWS, _MODULUS, _OUT)
 def products(a, offsets, members, one, modulus, out):
     residues.product_rows(a, offsets, members, one, modulus, out, LANES, _0)
+
+
+@kernel(_ROWS, _MODULUS, _OUT)
+def join(a, modulus, out):
+    residues.join_rows(a, modulus, out, LANES, _0)

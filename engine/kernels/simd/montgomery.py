@@ -2,8 +2,8 @@
 """Montgomery arithmetic in eight lanes: radix 2**52, products by IFMA, ten rows of a product at a time.
 
 A number is L vectors of a flat buffer, vector j holding limb j of eight numbers, L a multiple of ten. Limbs are below
-2**52 in memory. A column of products sums at most 4 * L halves below 2**52: below 2**62 for L up to 256, so columns
-are carried once, at the end. `engine.kernels.residues` says what the numbers' own bounds are.
+2**52 in memory. A column sums at most 6 * L halves below 2**52 of products, and two limbs: below 2**62 for L up to 160,
+so columns are carried once, at the end. `engine.kernels.residues` says what the numbers' own bounds are.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from engine.kernels.simd.vector import _place, broadcast, constant, fused, load,
 U = np.uint64
 LANES, BLOCK = 8, 10
 ROWS = types.UniTuple(u64x8, BLOCK)
-_MASK, _52, _63 = U(2**52 - 1), U(52), U(63)
-_0 = U(0)
+_MASK, _0, _52 = U(2**52 - 1), U(0), U(52)
 
 
 def _at(context, builder, kind, array, index, count):
@@ -160,51 +159,27 @@ def _nothing():
     return (z, z, z, z, z, z, z, z, z, z)
 
 
-@helper
-def _reduce(out, columns, modulus):
-    """Clear the lower half of the columns by multiples of the modulus and carry the upper half through."""
-    limbs = modulus.size // LANES - 1
-    inverse = load(modulus, LANES * limbs)
-    for i in range(0, limbs, BLOCK):
-        found = _quotients(columns, i, modulus, inverse)
-        q, pending = found[:BLOCK], found[BLOCK:]
-        # What the tenth column carries is in the sums due.
-        for j in range(BLOCK, limbs, BLOCK):
-            pending = _sweep(columns, i + j, modulus, j, q, pending)
-        _flush(columns, i + limbs, pending)
-    carry = broadcast(_0)
-    for j in range(limbs):
-        total = load(columns, LANES * (limbs + j)) + carry
-        store(out, LANES * j, total & _MASK)
-        carry = total >> _52
-
-
-@overload(residues.product)
-def product(out, a, b, modulus, columns, like):
+@overload(residues.add_product)
+def add_product(columns, a, b, limbs, like):
     if like != u64x8:
         return None
 
-    def multiply(out, a, b, modulus, columns, like):
-        limbs = modulus.size // LANES - 1
-        columns[: 2 * LANES * limbs] = _0
+    def add(columns, a, b, limbs, like):
         for i in range(0, limbs, BLOCK):
             rows, pending = _ten(b, i), _nothing()
             for j in range(0, limbs, BLOCK):
                 pending = _sweep(columns, i + j, a, j, rows, pending)
             _flush(columns, i + limbs, pending)
-        _reduce(out, columns, modulus)
 
-    return multiply
+    return add
 
 
-@overload(residues.square)
-def square(out, a, modulus, columns, like):
+@overload(residues.add_square)
+def add_square(columns, a, limbs, like):
     if like != u64x8:
         return None
 
-    def multiply(out, a, modulus, columns, like):
-        limbs = modulus.size // LANES - 1
-        columns[: 2 * LANES * limbs] = _0
+    def add(columns, a, limbs, like):
         for i in range(0, limbs, BLOCK):
             rows = _ten(a, i)
             pending = _half_square(columns, 2 * i, rows)
@@ -213,9 +188,67 @@ def square(out, a, modulus, columns, like):
             _flush(columns, i + limbs, pending)
         for j in range(limbs):
             _double(columns, a, j)
-        _reduce(out, columns, modulus)
 
-    return multiply
+    return add
+
+
+@overload(residues.reduce)
+def reduce(out, columns, modulus, limbs, quotients, like):
+    if like != u64x8:
+        return None
+
+    def clear(out, columns, modulus, limbs, quotients, like):
+        inverse = load(modulus, 2 * LANES * limbs)
+        for i in range(0, limbs, BLOCK):
+            found = _quotients(columns, i, modulus, inverse)
+            q, pending = found[:BLOCK], found[BLOCK:]
+            for k in range(BLOCK):
+                store(quotients, LANES * (i + k), q[k])
+            for j in range(BLOCK, limbs, BLOCK):
+                pending = _sweep(columns, i + j, modulus, j, q, pending)
+            _flush(columns, i + limbs, pending)
+        carry = broadcast(_0)
+        for j in range(limbs):
+            total = load(columns, LANES * (limbs + j)) + carry
+            store(out, LANES * j, total & _MASK)
+            carry = total >> _52
+
+    return clear
+
+
+@overload(residues.double)
+def double(columns, limbs, like):
+    if like != u64x8:
+        return None
+
+    def add(columns, limbs, like):
+        for j in range(2 * limbs):
+            column = load(columns, LANES * j)
+            store(columns, LANES * j, column + column)
+
+    return add
+
+
+@overload(residues.raise_column)
+def raise_column(columns, j, word, like):
+    if like != u64x8:
+        return None
+    return lambda columns, j, word, like: store(columns, LANES * j, load(columns, LANES * j) + word)
+
+
+@overload(residues.carried)
+def carried(out, columns, limbs, like):
+    if like != u64x8:
+        return None
+
+    def carry_through(out, columns, limbs, like):
+        carry = broadcast(_0)
+        for j in range(2 * limbs):
+            total = load(columns, LANES * j) + carry
+            store(out, LANES * j, total & _MASK)
+            carry = total >> _52
+
+    return carry_through
 
 
 _ROUNDS = ((1, (0, 8, 2, 10, 4, 12, 6, 14)), (2, (0, 1, 8, 9, 4, 5, 12, 13)), (4, (0, 1, 2, 3, 8, 9, 10, 11)))
@@ -243,7 +276,7 @@ def gather(rows, places, buffer, like):
         return None
 
     def transpose(rows, places, buffer, like):
-        limbs, flat = rows.shape[1], rows.reshape(-1)
+        limbs, flat = rows.shape[1], rows.reshape(-1)  # of one number, or of both of a pair
         p0, p1, p2, p3 = places[0] * limbs, places[1] * limbs, places[2] * limbs, places[3] * limbs
         p4, p5, p6, p7 = places[4] * limbs, places[5] * limbs, places[6] * limbs, places[7] * limbs
         for block in range(0, limbs, 8):
@@ -308,9 +341,9 @@ def add(a, b, modulus, out):
     residues.add_rows(a, b, modulus, out, LANES, broadcast(_0))
 
 
-@kernel(_ROWS, _DIGITS, _ROWS, _MODULUS, _OUT)
-def powers(a, digits, one, modulus, out):
-    residues.power_rows(a, digits, one, modulus, out, LANES, broadcast(_0))
+@kernel(_ROWS, _DIGITS, types.int64, _ROWS, _MODULUS, _OUT)
+def powers(a, digits, bits, one, modulus, out):
+    residues.power_rows(a, digits, bits, one, modulus, out, LANES, broadcast(_0))
 
 
 @kernel(_DIGITS, reads(types.uint64, 3), _MODULUS, _OUT)
@@ -321,3 +354,8 @@ def fixed_powers(digits, table, modulus, out):
 @kernel(_ROWS, _PLACES, _PLACES, _ROWS, _MODULUS, _OUT)
 def products(a, offsets, members, one, modulus, out):
     residues.product_rows(a, offsets, members, one, modulus, out, LANES, broadcast(_0))
+
+
+@kernel(_ROWS, _MODULUS, _OUT)
+def join(a, modulus, out):
+    residues.join_rows(a, modulus, out, LANES, broadcast(_0))
