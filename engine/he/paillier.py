@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -161,9 +161,15 @@ class PaillierPublicKey:
         `bound` is public and says what values may reach: by default the range of int64, for other integers and floats
         the largest magnitude there is. Raises Misuse for values beyond it, or beyond a third of n.
         """
+        return self.encrypt_with(self._randomness, values, bound, precision)
+
+    def encrypt_with(
+        self, randomness: Callable[[int], Words], values: Numbers, bound: int | None, precision: float | None
+    ) -> Ciphertexts:
+        """Encrypt with n-th residues from elsewhere, fresh ones: the key owner makes them faster."""
         integers, exponent = self._integers(values, precision)
         bound = self._checked(bound, integers)
-        rows = self.modulus.multiply(self._plaintexts(integers), self._randomness(len(integers)))
+        rows = self.modulus.multiply(self._plaintexts(integers), randomness(len(integers)))
         return Ciphertexts(rows, bound, exponent, fresh=True)
 
     def add(self, a: Ciphertexts, b: Ciphertexts) -> Ciphertexts:
@@ -289,16 +295,19 @@ class PaillierPublicKey:
         return self.modulus.fixed_powers(self._long, _random_exponents(count, self._long.bits))
 
     @cached_property
+    def base(self) -> int:
+        """h_s: the published one, else one of this party's own making."""
+        if self._base is not None:
+            return self._base
+        return pow(-pow(1 + random_below(self.n - 1), 2, self.n), self.n, self.n * self.n)
+
+    @cached_property
     def _short(self) -> FixedBase:
-        base = self._base
-        if base is None:
-            base = pow(-pow(1 + random_below(self.n - 1), 2, self.n), self.n, self.n * self.n)
-        return self.modulus.fixed_base(self.modulus.constant(base), _EXPONENT[self.bits])
+        return self.modulus.fixed_base(self.modulus.constant(self.base), _EXPONENT[self.bits])
 
     @cached_property
     def _long(self) -> FixedBase:
-        assert self._base is not None
-        return self.modulus.fixed_base(self.modulus.constant(self._base), self.bits + _STATISTICAL)
+        return self.modulus.fixed_base(self.modulus.constant(self.base), self.bits + _STATISTICAL)
 
     def _aligned(self, a: Ciphertexts, b: Ciphertexts) -> tuple[Ciphertexts, Ciphertexts]:
         """Bring both to the lower exponent."""
@@ -336,6 +345,16 @@ class PaillierSecretKey:
         """The secret itself."""
         return self._p, self._q
 
+    def encrypt(self, values: Numbers, bound: int | None = None, precision: float | None = None) -> Ciphertexts:
+        """As `PaillierPublicKey.encrypt`, modulo p**2 and q**2."""
+        return self.public.encrypt_with(self._randomness, values, bound, precision)
+
+    def _randomness(self, count: int) -> Words:
+        exponents = _random_exponents(count, _EXPONENT[self.public.bits])
+        left, right = (half.base_powers(self.public.base, exponents) for half in self._halves)
+        p, q = (half.modulus for half in self._halves)
+        return self.public.modulus.combine(left, p, right, q)
+
     def decrypt(self, a: Ciphertexts) -> Numbers:
         """Return the values: int64 where the bound says that they fit, else Python integers; floats at an exponent.
 
@@ -372,7 +391,14 @@ class _Half:
     def __init__(self, p: int, other: int) -> None:
         self.p = p
         self.modulus = SquareModulus(p)
+        self._table: FixedBase | None = None
         self._scale = pow(-other, -1, p)  # (1 + n)**(p - 1) = 1 - other * p
+
+    def base_powers(self, base: int, exponents: Bytes) -> Words:
+        """Return powers of h_s modulo p**2; its table is made once."""
+        if self._table is None:
+            self._table = self.modulus.fixed_base(self.modulus.constant(base), 8 * exponents.shape[1])
+        return self.modulus.fixed_powers(self._table, exponents)
 
     def decrypt(self, rows: Words, source: Modulus) -> list[int]:
         powers = self.modulus.power(self.modulus.convert(rows, source), self.p - 1)
@@ -405,5 +431,5 @@ def _random_exponents(count: int, bits: int) -> Bytes:
 
 def _all_below(rows: Bytes, bound: int) -> bool:
     """Say whether all big-endian rows are below the bound: compared as strings of bytes."""
-    limit = bound.to_bytes(rows.shape[1], "big")
-    return all(row.tobytes() < limit for row in rows)
+    width = rows.shape[1]
+    return bool((np.ascontiguousarray(rows).view(f"S{width}") < bound.to_bytes(width, "big")).all())

@@ -34,7 +34,7 @@ __all__ = ["MAX_BITS", "FixedBase", "Modulus", "SquareModulus"]
 MAX_BITS = 8192
 _STEP, _SPARE = 10, 12  # limbs come in tens, as kernels take them; R exceeds N by at least 11 bits
 _FIXED_WINDOW = 5
-_PER_THREAD = 256
+_PER_THREAD = 2000  # products
 _PIECE = 64
 _LANES = 8
 _MASK = np.uint64(2**52 - 1)
@@ -100,15 +100,27 @@ class Modulus:
         """Return, modulo this modulus, which divides the source's, what the residues of the source are."""
         if source.n % self.n:
             raise Misuse("Residues can be taken modulo a divisor of their modulus only.")
+        return self._weighed(a, source, 1)
+
+    def combine(self, a: Words, source: Modulus, b: Words, other: Modulus) -> Words:
+        """Return what is `a` modulo its source and `b` modulo the other, whose product is this modulus."""
+        if source.n * other.n != self.n:
+            raise Misuse("Residues combine to one modulo the product of their moduli.")
+        inverse = pow(other.n, -1, source.n)
+        left = self._weighed(a, source, other.n * inverse)
+        return self.add(left, self._weighed(b, other, 1 - other.n * inverse))
+
+    def _weighed(self, a: Words, source: Modulus, weight: int) -> Words:
+        """Return what a source's residues are, read modulo this one, times a number."""
         source._require(a)
-        unwind = pow(source.montgomery_r, -1, self.n) * self.montgomery_r
+        weight *= pow(source.montgomery_r, -1, self.n) * self.montgomery_r
         total = np.zeros((len(a), self.words), dtype=np.uint64)
         for first in range(0, source.words, source.limbs):
-            weight = unwind * source._root ** (first // source.limbs)
+            scale = weight * source._root ** (first // source.limbs)
             for start in range(0, source.limbs, self.limbs - 1):  # a limb less than R
                 piece = a[:, first + start : first + min(start + self.limbs - 1, source.limbs)]
                 part = np.pad(piece, ((0, 0), (0, self.words - piece.shape[1])))
-                total = self.add(total, self.multiply(part, self.constant(weight << 52 * start)))
+                total = self.add(total, self.multiply(part, self.constant(scale << 52 * start)))
         return total
 
     def multiply(self, a: Words, b: Words) -> Words:
@@ -118,7 +130,8 @@ class Modulus:
     def square(self, a: Words, times: int = 1) -> Words:
         """Return each row squared `times` times."""
         self._require(a)
-        return self._filled(len(a), lambda s, out: kernel("montgomery.squares")(a[s], times, self.kernel_words, out))
+        run = kernel("montgomery.squares")
+        return self._filled(len(a), times, lambda s, out: run(a[s], times, self.kernel_words, out))
 
     def add(self, a: Words, b: Words) -> Words:
         """Return the sum of each pair of rows."""
@@ -130,7 +143,10 @@ class Modulus:
         return self.powers(a, to_bytes([exponent], width))
 
     def powers(self, a: Words, exponents: Bytes) -> Words:
-        """Return each row to the power of its own secret exponent, big-endian (n, width); the longest one sets the time."""
+        """Return each row to the power of its own secret exponent, big-endian (n, width).
+
+        Time depends on the length of the longest exponent.
+        """
         self._require(a)
         if exponents.ndim != 2 or exponents.dtype != np.uint8 or len(exponents) not in (1, len(a)):
             raise Misuse("Exponents are rows of a uint8 array, one row for each residue or one for all.")
@@ -138,7 +154,9 @@ class Modulus:
         digits = _digits(exponents, bits)
         run = kernel("montgomery.powers")
         return self._filled(
-            len(a), lambda s, out: run(a[s], _part(digits, s), bits, self.one, self.kernel_words, out)
+            len(a),
+            bits * digits.shape[1],
+            lambda s, out: run(a[s], _part(digits, s), bits, self.one, self.kernel_words, out),
         )
 
     def fixed_base(self, base: Words, bits: int) -> FixedBase:
@@ -160,7 +178,9 @@ class Modulus:
         """Return the base to the power of each secret exponent, big-endian (n, width)."""
         digits = _digits(exponents, _FIXED_WINDOW, len(base.table))
         run = kernel("montgomery.fixed_powers")
-        return self._filled(len(digits), lambda s, out: run(digits[s], base.table, self.kernel_words, out))
+        return self._filled(
+            len(digits), len(base.table), lambda s, out: run(digits[s], base.table, self.kernel_words, out)
+        )
 
     def product_by_list(self, a: Words, offsets: Places, members: Places) -> Words:
         """Return the product of the rows a[members[offsets[i]:offsets[i + 1]]] for each i, 1 for none.
@@ -178,6 +198,7 @@ class Modulus:
         run = kernel("montgomery.products")
         partial = self._filled(
             int(bounds[-1]),
+            -(-len(members) // int(bounds[-1])),
             lambda s, out: run(a, starts[s.start : s.stop + 1], members, self.one, self.kernel_words, out),
         )
         if bounds[-1] == len(pieces):
@@ -229,12 +250,12 @@ class Modulus:
 
     def _run(self, name: str, count: int, a: Words, b: Words) -> Words:
         run = kernel(f"montgomery.{name}")
-        return self._filled(count, lambda s, out: run(_part(a, s), _part(b, s), self.kernel_words, out))
+        return self._filled(count, 1, lambda s, out: run(_part(a, s), _part(b, s), self.kernel_words, out))
 
-    def _filled(self, count: int, run: Callable[[slice, Words], None]) -> Words:
-        """Have an array of `count` rows filled in slices of rows, each in a thread where there are enough of them."""
+    def _filled(self, count: int, products: int, run: Callable[[slice, Words], None]) -> Words:
+        """Have `count` rows filled in slices, each in a thread where rows of so many products are worth it."""
         out = np.empty((count, self.words), dtype=np.uint64)
-        threads = min(os.cpu_count() or 1, count // _PER_THREAD)
+        threads = min(_cores(), count // _LANES, count * products // _PER_THREAD)
         if threads < 2:
             if count:
                 run(slice(0, count), out)
@@ -245,6 +266,16 @@ class Modulus:
             for done in [pool.submit(run, s, out[s]) for s in slices]:
                 done.result()
         return out
+
+
+def _cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _part(rows: NDArray[np.generic], s: slice) -> NDArray[np.generic]:
+    """Return the slice, contiguous, of an array, all of it where one row serves all."""
+    return np.ascontiguousarray(rows if len(rows) == 1 else rows[s])
 
 
 class SquareModulus(Modulus):
@@ -271,7 +302,7 @@ class SquareModulus(Modulus):
     def leave(self, a: Words) -> Bytes:
         plain = self.multiply(a, self._unit)
         run = kernel("montgomery.join")
-        joined = self._filled(len(a), lambda s, out: run(plain[s], self.kernel_words, out))
+        joined = self._filled(len(a), 1, lambda s, out: run(plain[s], self.kernel_words, out))
         return _to_bytes(joined, self.width)
 
     def one_plus_multiples(self, numbers: Bytes) -> Words:
@@ -284,11 +315,6 @@ class SquareModulus(Modulus):
     def multiples(self, a: Words) -> Bytes:
         """Return the m, big-endian (n, width / 2), of residues that are 1 + m * N; of others, the quotient by N."""
         return _to_bytes(self.multiply(a, self._unit)[:, self.limbs :], self.width // 2)
-
-
-def _part(rows: NDArray[np.generic], s: slice) -> NDArray[np.generic]:
-    """Return the slice, contiguous, of an array, all of it where one row serves all."""
-    return np.ascontiguousarray(rows if len(rows) == 1 else rows[s])
 
 
 def _limbs(numbers: Sequence[int], limbs: int) -> Words:
@@ -335,7 +361,9 @@ def _bit_length(numbers: Bytes) -> int:
     used = np.flatnonzero(numbers.any(axis=0))
     if len(used) == 0:
         return 0
-    return 8 * (numbers.shape[1] - int(used[0])) - 8 + int(numbers[:, used[0]].max()).bit_length()
+    first = int(used[0])
+    highest = int(numbers[:, first].max())
+    return 8 * (numbers.shape[1] - first - 1) + highest.bit_length()
 
 
 def _window(bits: int) -> int:

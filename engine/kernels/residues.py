@@ -259,7 +259,7 @@ def digit_of(digits, first, window, staging, like):
 
 @helper
 def pick(out, table, entries, width, digit, like):
-    """Write the entry of each lane's own digit, having read all of a table of rows one after another; entries % 4 = 0."""
+    """Write the entry of each lane's own digit, having read all of a table of 4, 8, 16 ... rows."""
     for j in range(width):
         put(out, j, spread(_0, like))
     for e in range(0, entries, 4):

@@ -45,6 +45,16 @@ def test_what_is_encrypted_comes_out(secret: PaillierSecretKey) -> None:
     np.testing.assert_array_equal(secret.decrypt(secret.public.from_bytes(sent)), EDGES)
 
 
+def test_the_owner_encrypts_modulo_the_squares_of_its_primes(secret: PaillierSecretKey) -> None:
+    encrypted = secret.encrypt(EDGES)
+    assert encrypted.fresh
+    np.testing.assert_array_equal(secret.decrypt(encrypted), EDGES)
+    same = secret.public.to_bytes(secret.encrypt(np.zeros(9, dtype=np.int64)))
+    assert len(np.unique(same, axis=0)) == 9
+    read = phe_keys.secret_to_phe(secret)
+    assert [read.raw_decrypt(int.from_bytes(row.tobytes(), "big")) for row in same] == [0] * 9
+
+
 def test_sums_and_products_of_all_signs(key: PaillierSecretKey, peer: PaillierPublicKey) -> None:
     a, b = peer.encrypt(EDGES), peer.encrypt(EDGES[::-1])
     wide = EDGES.astype(object)

@@ -86,7 +86,7 @@ def powers(a: Words, digits: Digits, bits: int, one: Words, modulus: Words, out:
     """Each row to the power that its digits of `bits` bits spell; one row of digits serves all rows."""
     ring = _Ring(modulus, out.shape[1])
     unit = ring.read(one)[0]
-    exponents = [int(row.astype(object) @ [2 ** (bits * i) for i in range(len(row))][::-1]) for row in digits]
+    exponents = [sum(int(digit) << bits * i for i, digit in enumerate(row[::-1])) for row in digits]
     exponents *= len(out) if len(digits) == 1 else 1
     numbers = [ring.power(x, e, unit) for x, e in zip(ring.read(a, len(out)), exponents, strict=True)]
     out[:] = ring.write(numbers)
