@@ -238,7 +238,11 @@ class PaillierPublicKey:
         return Ciphertexts(self.modulus.powers(a.rows, _exponent_bytes(sizes)), bound, a.exponent)
 
     def rerandomise(self, a: Ciphertexts) -> Ciphertexts:
-        """Return encryptions of the same values with fresh randomness, whatever their own came from."""
+        """Return encryptions of the same values with fresh randomness.
+
+        Where the key has an h_s, the randomness of what is given must lie in its group, as that of all ciphertexts made
+        with such a key does; of others, those of `phe` say, a coset of the group would still show.
+        """
         return replace(a, rows=self.modulus.multiply(a.rows, self._full_randomness(len(a))), fresh=True)
 
     def to_bytes(self, a: Ciphertexts) -> Bytes:

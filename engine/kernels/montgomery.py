@@ -363,7 +363,7 @@ def _bit_length(numbers: Bytes) -> int:
         return 0
     first = int(used[0])
     highest = int(numbers[:, first].max())
-    return 8 * (numbers.shape[1] - first - 1) + highest.bit_length()
+    return 8 * (int(numbers.shape[1]) - first - 1) + highest.bit_length()
 
 
 def _window(bits: int) -> int:
