@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from phe import paillier as phe
 
 from engine.errors import Misuse
@@ -14,6 +17,7 @@ from engine.he.packing import Lanes, decode, encode
 from engine.he.paillier import Ciphertexts, Paillier, PaillierPublicKey, PaillierSecretKey
 from engine.he.primes import is_prime, random_prime
 
+_ODD = 2**2047 + 2**2046 + 2**1000 + 5  # stands in for n where no key is needed
 INT64 = np.iinfo(np.int64)
 EDGES = np.array([0, 1, -1, 2, INT64.max, INT64.min + 1, INT64.min + 2, 2**52, -(2**53), 77], dtype=np.int64)
 
@@ -287,3 +291,21 @@ def test_random_primes_have_their_size() -> None:
         assert p.bit_length() == bits
         assert p % 4 == 3
         assert p >> bits - 2 == 3
+
+
+@given(st.binary(min_size=1040, max_size=1040), st.binary(min_size=512, max_size=512))
+@settings(max_examples=25)
+def test_bytes_of_any_kind_are_read_or_refused(public: bytes, ciphertext: bytes) -> None:
+    """A number that is odd and of the right size is taken for n; nothing but ValueError may come of it."""
+    whole = bytearray(public)
+    whole[0], whole[255] = whole[0] | 128, whole[255] | 1
+    with pytest.raises(ValueError, match=r"^sent a key"):
+        Paillier(2048).peer(np.frombuffer(bytes(whole), np.uint8))
+    reader = PaillierPublicKey(_ODD)
+    data = np.frombuffer(ciphertext, np.uint8)[None]
+    number = int.from_bytes(ciphertext, "big")
+    if number < _ODD**2 and math.gcd(number, _ODD) == 1:
+        np.testing.assert_array_equal(reader.modulus.leave(reader.from_bytes(data).rows), data)
+    else:
+        with pytest.raises(ValueError, match=r"^holds a ciphertext"):
+            reader.from_bytes(data)
