@@ -48,6 +48,7 @@ _STATISTICAL = 128
 class Ciphertexts:
     """An array of ciphertexts of one key. Values are integers times 16**exponent, exponent and bound public."""
 
+    n: int  # of the key
     rows: Words  # modulo n**2 in Montgomery form
     bound: int  # no integer inside exceeds it
     exponent: int = 0
@@ -170,12 +171,12 @@ class PaillierPublicKey:
         integers, exponent = self._integers(values, precision)
         bound = self._checked(bound, integers)
         rows = self.modulus.multiply(self._plaintexts(integers), randomness(len(integers)))
-        return Ciphertexts(rows, bound, exponent, fresh=True)
+        return Ciphertexts(self.n, rows, bound, exponent, fresh=True)
 
     def add(self, a: Ciphertexts, b: Ciphertexts) -> Ciphertexts:
         """Add up pair by pair; one of a single value is added to all."""
         a, b = self._aligned(a, b)
-        return Ciphertexts(self.modulus.multiply(a.rows, b.rows), self._within(a.bound + b.bound), a.exponent)
+        return Ciphertexts(self.n, self.modulus.multiply(a.rows, b.rows), self._within(a.bound + b.bound), a.exponent)
 
     def subtract(self, a: Ciphertexts, b: Ciphertexts) -> Ciphertexts:
         """Subtract pair by pair."""
@@ -183,7 +184,7 @@ class PaillierPublicKey:
 
     def negate(self, a: Ciphertexts) -> Ciphertexts:
         """Return encryptions of the negated values."""
-        return replace(a, rows=self.modulus.invert(a.rows), fresh=False)
+        return replace(a, rows=self.modulus.invert(self._own(a)), fresh=False)
 
     def times(self, a: Ciphertexts, scalars: Numbers, precision: float | None = None) -> Ciphertexts:
         """Multiply by plain integers or floats, (n,) or a single one for all; time depends on the largest magnitude.
@@ -196,17 +197,17 @@ class PaillierPublicKey:
         integers, exponent = self._integers(scalars, precision)
         sizes = _magnitudes(integers)
         bound = self._within(a.bound * int(sizes.max(initial=0)))
-        rows = a.rows
+        rows = self._own(a)
         if integers.dtype.kind != "u":
             negative = np.broadcast_to(np.asarray(integers < 0, dtype=np.bool_), len(a))
             rows = np.where(negative[:, None], self.modulus.invert(rows), rows)
-        return Ciphertexts(self.modulus.powers(rows, _exponent_bytes(sizes)), bound, a.exponent + exponent)
+        return Ciphertexts(self.n, self.modulus.powers(rows, _exponent_bytes(sizes)), bound, a.exponent + exponent)
 
     def sum_by_list(self, a: Ciphertexts, offsets: Places, members: Places) -> Ciphertexts:
         """Return the sum of a[members[offsets[i]:offsets[i + 1]]] for each i, an unhidden 0 for none."""
         longest = int(np.diff(offsets).max(initial=0))
-        rows = self.modulus.product_by_list(a.rows, offsets, members)
-        return Ciphertexts(rows, self._within(a.bound * longest), a.exponent)
+        rows = self.modulus.product_by_list(self._own(a), offsets, members)
+        return Ciphertexts(self.n, rows, self._within(a.bound * longest), a.exponent)
 
     def compress(self, a: Ciphertexts, lanes: Lanes) -> Ciphertexts:
         """Put each `lanes.count` neighbours into one, the first in the lowest lane (Horner's rule); the last is padded.
@@ -219,13 +220,13 @@ class PaillierPublicKey:
             )
         bound = self._within(1 << lanes.width * lanes.count - 1)
         padding = np.repeat(self.modulus.one, -len(a) % lanes.count, axis=0)
-        groups = np.concatenate([a.rows, padding]).reshape(-1, lanes.count, self.modulus.words)
+        groups = np.concatenate([self._own(a), padding]).reshape(-1, lanes.count, self.modulus.words)
         total = np.ascontiguousarray(groups[:, -1])
         for lane in range(lanes.count - 2, -1, -1):
             total = self.modulus.multiply(
                 self.modulus.square(total, lanes.width), np.ascontiguousarray(groups[:, lane])
             )
-        return Ciphertexts(total, bound, a.exponent)
+        return Ciphertexts(self.n, total, bound, a.exponent)
 
     def lanes(self, width: int) -> Lanes:
         """Return as many lanes of this width as fit in a plaintext."""
@@ -235,7 +236,7 @@ class PaillierPublicKey:
         """Multiply by public positive integers without a change of the exponent: what brings values to a lower one."""
         bound = self._within(a.bound * max(factors, default=1))
         sizes = np.array(factors, dtype=object)
-        return Ciphertexts(self.modulus.powers(a.rows, _exponent_bytes(sizes)), bound, a.exponent)
+        return Ciphertexts(self.n, self.modulus.powers(self._own(a), _exponent_bytes(sizes)), bound, a.exponent)
 
     def rerandomise(self, a: Ciphertexts) -> Ciphertexts:
         """Return encryptions of the same values with fresh randomness.
@@ -243,11 +244,11 @@ class PaillierPublicKey:
         Where the key has an h_s, the randomness of what is given must lie in its group, as that of all ciphertexts made
         with such a key does; of others, those of `phe` say, a coset of the group would still show.
         """
-        return replace(a, rows=self.modulus.multiply(a.rows, self._full_randomness(len(a))), fresh=True)
+        return replace(a, rows=self.modulus.multiply(self._own(a), self._full_randomness(len(a))), fresh=True)
 
     def to_bytes(self, a: Ciphertexts) -> Bytes:
         """Return ciphertexts in big-endian bytes, (n, size), re-randomised unless they are fresh."""
-        return self.modulus.leave((a if a.fresh else self.rerandomise(a)).rows)
+        return self.modulus.leave(self._own(a if a.fresh else self.rerandomise(a)))
 
     def from_bytes(self, data: Bytes, bound: int = _INT64, exponent: int = 0) -> Ciphertexts:
         """Check and read (n, size) bytes: numbers below n**2 that are invertible, else ValueError."""
@@ -258,7 +259,12 @@ class PaillierPublicKey:
         rows = self.modulus.enter(data)
         if not self.modulus.coprime(rows):
             raise ValueError("holds a ciphertext that is not invertible")
-        return Ciphertexts(rows, self._within(bound), exponent)
+        return Ciphertexts(self.n, rows, self._within(bound), exponent)
+
+    def _own(self, a: Ciphertexts) -> Words:
+        if a.n != self.n:
+            raise Misuse("Ciphertexts belong to the key that they were made with; these are another's.")
+        return a.rows
 
     def _integers(self, values: Numbers, precision: float | None) -> tuple[Numbers, int]:
         values = np.asarray(values)
@@ -315,6 +321,7 @@ class PaillierPublicKey:
 
     def _aligned(self, a: Ciphertexts, b: Ciphertexts) -> tuple[Ciphertexts, Ciphertexts]:
         """Bring both to the lower exponent."""
+        self._own(a), self._own(b)
         low = min(a.exponent, b.exponent)
         return self._at_exponent(a, low), self._at_exponent(b, low)
 
@@ -323,7 +330,7 @@ class PaillierPublicKey:
         if steps == 0:
             return a
         bound = self._within(a.bound * packing.BASE**steps)
-        return Ciphertexts(self.modulus.square(a.rows, 4 * steps), bound, exponent)
+        return Ciphertexts(self.n, self.modulus.square(a.rows, 4 * steps), bound, exponent)
 
 
 class PaillierSecretKey:
@@ -367,7 +374,8 @@ class PaillierSecretKey:
         integers = self.decrypt_integers(a)
         if a.exponent:
             return packing.decode(np.array(integers, dtype=object), a.exponent)
-        return np.array(integers, dtype=np.int64 if a.bound <= _INT64 + 1 else object)
+        narrow = a.bound <= _INT64 + 1 and max(integers, default=0) <= _INT64
+        return np.array(integers, dtype=np.int64 if narrow else object)
 
     def decrypt_lanes(self, a: Ciphertexts, lanes: Lanes, count: int) -> Numbers:
         """Return the first `count` values of what `PaillierPublicKey.compress` put together."""
@@ -378,6 +386,8 @@ class PaillierSecretKey:
     def decrypt_integers(self, a: Ciphertexts) -> list[int]:
         """Return the integers that are inside, the exponent left aside."""
         n, source = self.public.n, self.public.modulus
+        if a.n != n:
+            raise Misuse("Ciphertexts can be decrypted with the key that they were made for; this is another.")
         modulo_p, modulo_q = (half.decrypt(a.rows, source) for half in self._halves)
         found = []
         for mp, mq in zip(modulo_p, modulo_q, strict=True):

@@ -309,3 +309,25 @@ def test_bytes_of_any_kind_are_read_or_refused(public: bytes, ciphertext: bytes)
     else:
         with pytest.raises(ValueError, match=r"^holds a ciphertext"):
             reader.from_bytes(data)
+
+
+def test_ciphertexts_of_another_key_are_refused(key: PaillierSecretKey, peer: PaillierPublicKey) -> None:
+    other = PaillierPublicKey(_ODD)
+    a, b = peer.encrypt(EDGES), other.from_bytes(np.frombuffer((2).to_bytes(512, "big"), np.uint8)[None])
+    for mistake in (
+        lambda: peer.add(a, b),
+        lambda: peer.times(b, EDGES[:1]),
+        lambda: peer.sum_by_list(b, np.array([0, 1]), np.array([0])),
+        lambda: peer.to_bytes(b),
+        lambda: key.decrypt(b),
+    ):
+        with pytest.raises(Misuse, match="another"):
+            mistake()
+
+
+def test_the_dtype_follows_the_bound(key: PaillierSecretKey, peer: PaillierPublicKey) -> None:
+    a = peer.encrypt(np.array([INT64.min]))
+    assert key.decrypt(a).tolist() == [INT64.min]
+    assert key.decrypt(peer.negate(a)).tolist() == [2**63]
+    assert key.decrypt(peer.encrypt(np.array([1, 2], dtype=np.uint8), bound=9)).dtype == np.int64
+    assert key.decrypt(peer.encrypt(np.array([1]), bound=2**70)).dtype == object
