@@ -434,6 +434,8 @@ def additions_of_residues() -> Iterator[Case]:
     for primes in LATTICES:
         ends = np.array([[0, 1, p // 2, p // 2 + 1, p - 1] for p in primes], dtype=np.uint64)
         yield (np.repeat(ends, 5, axis=1), np.array(primes, np.uint64)), (np.tile(ends, (1, 5)),)
+
+
 MODULI = [Modulus(n) for n in (2**518 - 1, 2**517 + 1, 2**1039 + 2**500 - 1, int("5" * 600) | 1, 7)]
 MODULI += [SquareModulus(n) for n in (2**500 - 1, 2**507 + 1, 2**1027 + 2**500 - 1, 7)]
 
