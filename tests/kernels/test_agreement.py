@@ -383,6 +383,7 @@ def sums_of_products() -> Iterator[Case]:
             factors = rng.choice(np.array([0, 1, prime - 1, prime // 2], dtype=np.uint64), 7 + 256 * (rows * count + 1))
             values = rng.choice(np.array([prime - 1, prime - 1, 0], dtype=np.uint64), (rows, width, 256))
             factors[7::256], values[:, :, 0] = prime - 1, prime - 1
+            factors[8::256], values[:, :, 1] = (2**26 - 1) % prime, (2**26 + 1) % prime  # lower halves of all ones
             places = np.array([7, 256 * rows, 256, 16] if rows % 2 else [7, 16 * rows, 16, 16 * rows * count])
             yield (factors, places, values, np.uint64(prime)), (rng.choice(factors[7::256], (count, width, 256)),)
 
