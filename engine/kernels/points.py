@@ -194,8 +194,7 @@ def opposites(points: Points) -> Points:
     out = empty(*points.shape[:-1])
     out[..., :4], out[..., 4:8] = points[..., 4:8], points[..., :4]
     # p - c is (2**255 - 1 - c) - 18: a complement has no borrows, and 18 borrows hardly ever.
-    words = points[..., 8:] ^ _COMPLEMENT
-    less = np.full(words.shape[:-1], 18, dtype=np.uint64)
+    words, less = points[..., 8:] ^ _COMPLEMENT, np.full(points.shape[:-1], 18, dtype=np.uint64)
     for i in range(4):
         borrow = (words[..., i] < less).astype(np.uint64)
         out[..., 8 + i] = words[..., i] - less
