@@ -83,7 +83,7 @@ for _symbol, _instruction in (
     _operator(_symbol, _instruction)
 
 
-def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
+def place(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
     start = builder.gep(context.make_array(kind)(context, builder, array).data, [index])
     return builder.bitcast(start, VECTOR.as_pointer())
 
@@ -93,7 +93,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:
     """Return the eight words from a position of a flat, contiguous array of integers; no bounds are checked."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        value = builder.load(_place(context, builder, signature.args[0], *arguments))
+        value = builder.load(place(context, builder, signature.args[0], *arguments))
         value.align = signature.args[0].dtype.bitwidth // 8
         return value
 
@@ -106,7 +106,7 @@ def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = signature.args[0]
-        builder.store(arguments[2], _place(context, builder, kind, *arguments[:2])).align = kind.dtype.bitwidth // 8
+        builder.store(arguments[2], place(context, builder, kind, *arguments[:2])).align = kind.dtype.bitwidth // 8
         return context.get_dummy_value()
 
     return types.void(array, types.intp, u64x8), generate
