@@ -223,9 +223,9 @@ def square_rows(a, count, modulus, out, lanes, like):
 
 @helper
 def add_rows(a, b, modulus, out, lanes, like):
+    """Add rows below N: the sum is loose. R exceeds N by bits enough: the first of a pair carries nothing on."""
     n = spread_words(modulus, lanes, like)
     x, y, places = room(1, out, lanes), room(1, out, lanes), np.empty(lanes, np.int64)
-    limbs = (modulus.size - 1) >> 1
     for first in range(0, out.shape[0], lanes):
         in_order(places, first, a.shape[0])
         gather(a, places, x, like)
@@ -233,8 +233,6 @@ def add_rows(a, b, modulus, out, lanes, like):
         gather(b, places, y, like)
         carry = spread(_0, like)
         for j in range(out.shape[1]):
-            if j == limbs:
-                carry = spread(_0, like)  # the second of a pair
             total = get(x, j, like) + get(y, j, like) + carry
             put(x, j, total & _MASK)
             carry = total >> _52

@@ -15,7 +15,7 @@ from numba.extending import intrinsic, overload
 from engine.kernels import residues
 from engine.kernels.jit import helper, kernel, reads, writes
 from engine.kernels.simd import field  # noqa: F401  how vectors are read, written and hidden
-from engine.kernels.simd.vector import place, broadcast, constant, fused, load, shuffled, store, u64x8
+from engine.kernels.simd.vector import broadcast, constant, fused, load, pointer, shuffled, store, u64x8
 
 U = np.uint64
 LANES, BLOCK = 8, 10
@@ -25,18 +25,18 @@ _MASK, _0, _52 = U(2**52 - 1), U(0), U(52)
 
 def _at(context, builder, kind, array, index, count):
     """Return pointers to `count` vectors from vector number `index` of a flat array."""
-    first = place(context, builder, kind, array, builder.mul(index, index.type(8)))
+    first = pointer(context, builder, kind, array, builder.mul(index, index.type(8)))
     return [builder.gep(first, [index.type(i)]) for i in range(count)]
 
 
-def _load(builder, pointer):
-    value = builder.load(pointer)
+def _load(builder, where):
+    value = builder.load(where)
     value.align = 8
     return value
 
 
-def _accumulate(builder, pointer, value):
-    builder.store(builder.add(_load(builder, pointer), value), pointer).align = 8
+def _accumulate(builder, where, value):
+    builder.store(builder.add(_load(builder, where), value), where).align = 8
 
 
 def _limbs(builder, value):

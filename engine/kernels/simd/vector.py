@@ -83,7 +83,7 @@ for _symbol, _instruction in (
     _operator(_symbol, _instruction)
 
 
-def place(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
+def pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
     start = builder.gep(context.make_array(kind)(context, builder, array).data, [index])
     return builder.bitcast(start, VECTOR.as_pointer())
 
