@@ -106,7 +106,7 @@ def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = signature.args[0]
-        builder.store(arguments[2], place(context, builder, kind, *arguments[:2])).align = kind.dtype.bitwidth // 8
+        builder.store(arguments[2], pointer(context, builder, kind, *arguments[:2])).align = kind.dtype.bitwidth // 8
         return context.get_dummy_value()
 
     return types.void(array, types.intp, u64x8), generate
