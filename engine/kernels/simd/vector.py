@@ -93,7 +93,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:
     """Return the eight words from a position of a flat, contiguous array of integers; no bounds are checked."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        value = builder.load(place(context, builder, signature.args[0], *arguments))
+        value = builder.load(pointer(context, builder, signature.args[0], *arguments))
         value.align = signature.args[0].dtype.bitwidth // 8
         return value
 
