@@ -2,7 +2,7 @@
 
 `dot` is the work of the matrix' owner, for each entry of the matrix; `round trip` is that and the key holder's, which
 encrypts the vector and decrypts the product. `encrypt` and `decrypt` are for each value of a long vector. Entries are
-whole numbers of at most 15 bits and a sign; Plain: NumPy on float64.
+whole numbers of at most 15 bits and a sign; Plain: NumPy on float64. Schemes that only add up are in `additive.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench import additive
 from bench.clock import cpu_seconds, timed
 from bench.contest import Contest
 from bench.peers import Peer
@@ -34,7 +35,7 @@ def contests(quick: bool) -> list[Contest]:
     """Return one contest for each shape; what does not depend on the shape is told with the first."""
     first, *others = QUICK if quick else FULL
     by_peers = [contest(*first, {**PRODUCT, **VALUES}), *(contest(*shape, PRODUCT) for shape in others)]
-    return [*by_peers, *(by_seal(*shape) for shape in (first, *others))]
+    return [*by_peers, *(by_seal(*shape) for shape in (first, *others)), *additive.contests()]
 
 
 def contest(rows: int, columns: int, cases: Mapping[str, tuple[str, str]]) -> Contest:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as command
+from bench import additive, he, kernels, peers, psi, table, transport, vertical
 from bench import contest as contests
-from bench import he, kernels, peers, psi, table, transport, vertical
 from bench.contest import Contest
 from bench.peers import Elsewhere, Peer, Unavailable
 from engine.vertical import LogisticRegression
@@ -85,6 +85,11 @@ def test_a_side_that_has_had_its_time_is_not_asked_again(monkeypatch):
             lambda: he.contest(5, 3, {**he.PRODUCT, **he.VALUES}),
             {"rlwe dot", "rlwe round trip", "rlwe round trip bytes", "rlwe encrypt", "rlwe decrypt"},
         ),
+        (
+            lambda: additive.paillier(2048, 2),
+            {f"paillier-2048 {step}" for step in ("encrypt", "add", "times", "decrypt")},
+        ),
+        (lambda: additive.elgamal(40, 2), {f"elgamal {step}" for step in ("encrypt", "sum", "decrypt")}),
         (lambda: kernels.elements("reference", 2), {"multiply reference", "hash_and_multiply reference"}),
         (lambda: kernels.products("reference", 3, 2), {"ring matmul reference"}),
         (lambda: kernels.masking("reference", 100), {"mask and add uint32 reference"}),
@@ -94,7 +99,7 @@ def test_a_side_that_has_had_its_time_is_not_asked_again(monkeypatch):
         ),
         (lambda: transport.contest(2, 2), {"relay stream", "relay round trip"}),
     ],
-    ids=["psi", "he", "elements", "products", "masks", "vertical", "transport"],
+    ids=["psi", "he", "paillier", "elgamal", "elements", "products", "masks", "vertical", "transport"],
 )
 def test_every_suite_measures_ours_and_names_the_peers(made, cases):
     built = made()
@@ -118,6 +123,8 @@ def test_peers_are_named_by_the_version_that_is_pinned():
         *kernels.masking("reference", 1).peers,
         *psi.contest(2).peers,
         *he.contest(2, 2, he.PRODUCT).peers,
+        *additive.paillier(2048, 1).peers,
+        *additive.elgamal(1, 1).peers,
         *transport.contest(1, 1).peers,
     ]
     for peer in listed:
