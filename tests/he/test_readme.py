@@ -1,15 +1,18 @@
-"""The README's code runs."""
+"""The code on the pages runs."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-README = Path(__file__).parents[2] / "engine" / "he" / "README.md"
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "engine" / "he"
 
 
-def test_readme_blocks_run():
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+@pytest.mark.parametrize("page", ["README.md", "ADDITIVE.md"])
+def test_blocks_run(page):
+    blocks = re.findall(r"```python\n(.*?)```", (FOLDER / page).read_text(), flags=re.DOTALL)
     assert blocks
     for block in blocks:
-        exec(compile(block, str(README), "exec"), {})
+        exec(compile(block, page, "exec"), {})
