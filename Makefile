@@ -7,7 +7,7 @@ FITS = -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for name in python3 python3.12 python3.11 python3.13; do $$name $(FITS) 2>/dev/null && echo $$name && break; done)
 BIN = .venv/bin
 READY = .venv/ready
-TEST = $(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
+TEST = $(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 TIERS = $(shell $(BIN)/python -c 'from engine.kernels.tiers import TIERS, has_simd; print(*TIERS[: 2 + has_simd()])')
 
 .PHONY: demo test check bench bench-peers clean
