@@ -79,6 +79,19 @@ def blocks_of(values: Words) -> Words:
     return np.pad(values, ((0, 0), (0, blocks * SLOTS - values.shape[1]))).reshape(2, blocks, SLOTS)
 
 
+def checked_terms(terms: Sequence[tuple[Bytes, Words]], size: int) -> tuple[list[tuple[Bytes, Words]], int]:
+    """Return ciphertexts (2, blocks, size), checked, with factors (2, blocks, SLOTS), and the length of the vectors."""
+    if not terms:
+        raise Misuse("A combination needs at least one term.")
+    count = terms[0][1].shape[-1]
+    blocks = -(-count // SLOTS)
+    checked = [
+        (array_of(ciphertexts, 2 * blocks, size).reshape(2, blocks, size), blocks_of(own_vector(factors, count)))
+        for ciphertexts, factors in terms
+    ]
+    return checked, count
+
+
 @lru_cache(maxsize=1)
 def contexts() -> Contexts:
     """Build the contexts and send one product through them; raises Misuse where this machine or TenSEAL cannot."""
@@ -211,17 +224,8 @@ class RlwePeerKey:
         self._zeros = [scheme.contexts.received(part, 1) for part in public]  # 1
 
     def combine_slots(self, terms: Sequence[tuple[Bytes, Words]]) -> tuple[Bytes, Words]:
-        if not terms:
-            raise Misuse("A combination needs at least one term.")
-        count = terms[0][1].shape[-1]
+        checked, count = checked_terms(terms, UPLINK)
         blocks = -(-count // SLOTS)
-        checked = [
-            (
-                array_of(ciphertexts, 2 * blocks, UPLINK).reshape(2, blocks, UPLINK),
-                blocks_of(own_vector(factors, count)),
-            )
-            for ciphertexts, factors in terms
-        ]
         totals = ([self._combined(checked, i, block) for i in range(2)] for block in range(blocks))
         answer, own = self.answer(totals, blocks, np.arange(SLOTS))
         return answer, self._in_slots(own).reshape(2, -1)[:, :count]

@@ -38,7 +38,7 @@ from engine import randomness
 from engine.errors import Misuse
 from engine.he.contexts import PRIMES
 from engine.he.encoding import SLOTS, Layout, layout
-from engine.he.rlwe import array_of, blocks_of, own_vector
+from engine.he.rlwe import array_of, blocks_of, checked_terms, own_vector
 from engine.he.scheme import Bytes, Counts, PeerKey, Words
 from engine.kernels.masks import add_masks
 from engine.kernels.ntt import Transform
@@ -265,17 +265,8 @@ class NativePeerKey:
         self._zero = _received(public)  # 1
 
     def combine_slots(self, terms: Sequence[tuple[Bytes, Words]]) -> tuple[Bytes, Words]:
-        if not terms:
-            raise Misuse("A combination needs at least one term.")
-        count = terms[0][1].shape[-1]
+        checked, count = checked_terms(terms, UPLINK)
         blocks = -(-count // SLOTS)
-        checked = [
-            (
-                array_of(ciphertexts, 2 * blocks, UPLINK).reshape(2, blocks, UPLINK),
-                blocks_of(own_vector(factors, count)),
-            )
-            for ciphertexts, factors in terms
-        ]
         totals = (self._combined(checked, block) for block in range(blocks))
         answer, shares = self.answer(totals, blocks, np.arange(SLOTS))
         slots = [_transforms()[1][i].forward(shares[i]) for i in range(2)]
