@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="What cryptography costs, ours and others'.")
     parser.add_argument("suite", help=", ".join(SUITES))
-    parser.add_argument("--quick", action="store_true", help="small sizes and fewer rounds, about two minutes")
+    parser.add_argument("--quick", action="store_true", help="small sizes and fewer rounds, under three minutes")
     parser.add_argument("--json", type=Path, metavar="OUT", help="also write the rows, with the machine, to this file")
     return parser
 
@@ -110,9 +110,9 @@ def _show(rows: Sequence[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("case", "size", "ours", "unit", "peer", "its value", "ratio", "plain")
+    table = Table("case", "size", "ours", "unit", "peer", "its value", "ratio", "plain", "limit")
     for row in rows:
-        cells = (row.case, row.size, row.ours, row.unit, row.peer, row.peer_value, row.ratio, row.plain)
+        cells = (row.case, row.size, row.ours, row.unit, row.peer, row.peer_value, row.ratio, row.plain, row.limit)
         table.add_row(*("" if cell is None else f"{cell:g}" if isinstance(cell, float) else cell for cell in cells))
     Console().print(table)
 

@@ -18,7 +18,7 @@ from bench.peers import Peer
 from engine.he.elgamal import Elgamal
 from engine.he.paillier import Paillier
 
-PAILLIER_VALUES, PAIRS, SUMS = 2000, 100_000, 4096
+PAILLIER_VALUES, PAIRS, SUMS = 2000, 350_000, 4096
 STEPS = ("encrypt", "add", "times", "decrypt")
 
 
@@ -38,6 +38,7 @@ def paillier(bits: int, values: int) -> Contest:
         peers=(
             Peer(f"phe 1.5.0 Paillier-{bits}", "crypto", "phe_values", STEPS, arguments),
             Peer(f"sf-heu 0.5.2b0 ZPaillier-{bits}", "heu", "heu_values", STEPS, ("ZPaillier", *arguments)),
+            Peer(f"fate_utils 0.1.0 Paillier-{bits}", "fate", "fate_values", STEPS, arguments),
         ),
     )
 
@@ -62,26 +63,26 @@ def _paillier(bits: int, values: int) -> Callable[[], dict[str, float]]:
     return measure
 
 
-def elgamal(pairs: int, sums: int) -> Contest:
-    """Return the contest for this many pairs, added up in lists, and this many sums decrypted."""
+def elgamal(pairs: int, sums: int, bits: int = 25) -> Contest:
+    """Return the contest for this many pairs, added up in lists, and this many sums of so many bits decrypted."""
     steps = ("encrypt", "sum", "decrypt")
     units = ("us CPU/pair", "us CPU/point", "us CPU/value")
     return Contest(
         suite="he",
         size=f"{pairs:,} pairs",
         cases={step: (f"elgamal {step}", unit) for step, unit in zip(steps, units, strict=True)},
-        ours=_elgamal(pairs, sums),
+        ours=_elgamal(pairs, sums, bits),
         peers=(Peer("sf-heu 0.5.2b0 ElGamal-256", "heu", "heu_values", steps, ("ElGamal", "256")),),
     )
 
 
-def _elgamal(pairs: int, sums: int) -> Callable[[], dict[str, float]]:
+def _elgamal(pairs: int, sums: int, bits: int) -> Callable[[], dict[str, float]]:
     numbers = np.random.default_rng(1)
     small = numbers.integers(-127, 128, (pairs, 2))
-    large = numbers.integers(-(1 << 24), 1 << 24, (sums, 2))
+    large = numbers.integers(-(1 << bits - 1), 1 << bits - 1, (sums, 2))
     members, offsets = numbers.permutation(pairs), np.linspace(0, pairs, 33).astype(np.int64)
-    key = Elgamal(values=2, bits=8, sum_bits=25).key()
-    wide = Elgamal(values=2, bits=25, sum_bits=25).key()
+    key = Elgamal(values=2, bits=8, sum_bits=bits).key()
+    wide = Elgamal(values=2, bits=bits, sum_bits=bits).key()
     wide_sums = wide.public.encrypt(large)
 
     def measure() -> dict[str, float]:

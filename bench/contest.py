@@ -31,6 +31,7 @@ class Row:
     peer_value: float | None
     ratio: float | None  # peer_value / ours
     plain: float | None  # the same result without any cryptography
+    limit: float | None  # what this machine would need if it did nothing but the multiplications, where that is known
 
 
 class Competitor(Protocol):
@@ -58,17 +59,21 @@ class Contest:
     ours: Callable[[], Figures]
     peers: Sequence[Competitor] = ()
     plain: Callable[[], Figures] = dict
+    limit: Callable[[], Figures] = dict
 
     def run(self, rounds: int) -> list[Row]:
         """Take `rounds` turns; one row for each case and peer, medians, four significant digits."""
-        ours, plain = _Side("ours", self.cases, self.ours), _Side("plain", self.cases, self.plain)
+        ours, plain, limit = (
+            _Side(name, self.cases, measure)
+            for name, measure in (("ours", self.ours), ("plain", self.plain), ("limit", self.limit))
+        )
         peers = [_Side(peer.name, peer.figures, peer.ask) for peer in self.peers]
         for _ in range(rounds):
-            for side in (ours, *peers, plain):
+            for side in (ours, *peers, plain, limit):
                 side.turn()
-        return [self._row(key, ours, peer, plain) for key in self.cases for peer in _beside(key, peers)]
+        return [self._row(key, ours, peer, plain, limit) for key in self.cases for peer in _beside(key, peers)]
 
-    def _row(self, key: str, ours: _Side, peer: _Side | None, plain: _Side) -> Row:
+    def _row(self, key: str, ours: _Side, peer: _Side | None, plain: _Side, limit: _Side) -> Row:
         case, unit = self.cases[key]
         mine, theirs = ours.median(key), peer.median(key) if peer else None
         return Row(
@@ -81,6 +86,7 @@ class Contest:
             _rounded(theirs),
             _rounded(theirs / mine if theirs is not None and mine else None),
             _rounded(plain.median(key)),
+            _rounded(limit.median(key)),
         )
 
 

@@ -1,7 +1,8 @@
-"""Kernels by tier: batches of group elements, products of shared vectors, masks.
+"""Kernels by tier: batches of group elements, products modulo n squared, products of shared vectors, masks.
 
 The peers compute one element at a time and on one core; CPU time is compared. X25519 works on the same curve with
-the x-coordinate alone, and neither hashes to the group nor adds; libsodium's ristretto255 is the same group.
+the x-coordinate alone, and neither hashes to the group nor adds; libsodium's ristretto255 is the same group. FATE's
+Curve25519 takes batches. `limit`: the IFMA products alone (`limits.py`).
 """
 
 from __future__ import annotations
@@ -12,22 +13,27 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from bench import limits, scaling
 from bench.clock import cpu_seconds
 from bench.contest import Contest
 from bench.peers import Peer
 from engine.he.contexts import PRIMES
 from engine.kernels import group, masks, tiers
+from engine.kernels.montgomery import SquareModulus
 from engine.kernels.ring import Ring
 from engine.randomness import random_bytes
 
 DST = b"SYNERGOS-BENCH"
 ELEMENTS = {"reference": 16, "portable": 2_048, "simd": 16_384}
 REPEAT = 20  # of products, which take milliseconds
+KEYS = (2048, 3072)
 MATRIX = {"reference": (64, 10), "portable": (20_000, 30)}
+RESIDUES = {"reference": 20, "portable": 2000, "simd": 20_000}
 VALUES = {"reference": 10_000, "portable": 1_000_000, "simd": 1_000_000}
 PEERS = (
     Peer("libsodium (rbcl 1.1.2) ristretto255", "sodium", "sodium_ristretto", ("multiply", "hash_and_multiply")),
     Peer("cryptography 50.0.2 X25519", "crypto", "x25519", ("multiply",)),
+    Peer("fate_utils 0.1.0 Curve25519", "fate", "fate_curve", ("multiply", "hash_and_multiply")),
 )
 
 
@@ -36,8 +42,10 @@ def contests(quick: bool) -> list[Contest]:
     present = [tier for tier in tiers.TIERS if tier != "simd" or tiers.has_simd()]
     return (
         [elements(tier, ELEMENTS[tier]) for tier in present]
+        + [residues(tier, bits, RESIDUES[tier]) for tier in present for bits in KEYS]
         + [products(tier, *MATRIX[tier]) for tier in MATRIX]
         + [masking(tier, VALUES[tier]) for tier in present]
+        + scaling.contests()
     )
 
 
@@ -56,7 +64,38 @@ def elements(tier: str, count: int) -> Contest:
             return {key: cpu_seconds(run) / count * 1e6 for key, run in work.items()}
 
     cases = {key: (f"{key} {tier}", "us CPU/element") for key in ("multiply", "hash_and_multiply")}
-    return Contest(suite="kernels", size=f"{count:,}", cases=cases, ours=measure, peers=PEERS)
+    return Contest(
+        suite="kernels",
+        size=f"{count:,}",
+        cases=cases,
+        ours=measure,
+        peers=PEERS,
+        limit=lambda: {key: limits.group_us(hashed=key != "multiply") for key in cases} if tier == "simd" else {},
+    )
+
+
+def residues(tier: str, bits: int, count: int) -> Contest:
+    """Return the contest of products modulo n squared, n of so many bits, as Paillier's arithmetic needs them."""
+    modulus = SquareModulus(int.from_bytes(random_bytes(bits // 8).tobytes(), "little") | 1 << bits - 1 | 1)
+
+    def measure() -> dict[str, float]:
+        with forced(tier):
+            rows = modulus.enter(random_bytes(count * (modulus.width - 1)).reshape(count, -1))
+            others = np.ascontiguousarray(rows[::-1])
+            work = {"multiply": lambda: modulus.multiply(rows, others), "square": lambda: modulus.square(rows)}
+            return {key: cpu_seconds(run) / count * 1e6 for key, run in work.items()}
+
+    cases = {key: (f"{key} mod n^2, n of {bits} bits, {tier}", "us CPU/value") for key in ("multiply", "square")}
+    peer = Peer("gmpy2 2.3.2", "crypto", "gmpy2_modular", tuple(cases), (str(2 * bits),))
+    found = {key: limits.modular_us(modulus.limbs, square=key == "square") for key in cases} if tier == "simd" else {}
+    return Contest(
+        suite="kernels",
+        size=f"{count:,}",
+        cases=cases,
+        ours=measure,
+        peers=(peer,),
+        limit=lambda: found,
+    )
 
 
 def products(tier: str, rows: int, columns: int) -> Contest:

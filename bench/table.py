@@ -1,4 +1,4 @@
-"""`python -m bench.table`: write the newest report of each suite in `bench/results` into `bench/README.md`."""
+"""`python -m bench.table`: write the newest reports in `bench/results` into `bench/README.md`, and their figures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+
+from bench import figures
 
 HERE = Path(__file__).resolve().parent
 README = HERE / "README.md"
@@ -26,8 +28,8 @@ def tables(reports: Iterable[Mapping[str, Any]]) -> str:
     for report in reports:
         lines = [f"**{report['suite']}** ({_circumstances(report)})\n"]
         lines += [
-            "| case | size | ours | peers (ratio) | plain |",
-            "|---|---|---|---|---|",
+            "| case | size | ours | peers (ratio) | plain | limit |",
+            "|---|---|---|---|---|---|",
         ]
         lines += [_line(list(rows)) for _, rows in groupby(report["rows"], lambda row: (row["case"], row["size"]))]
         parts.append("\n".join(lines) + "\n")
@@ -40,6 +42,21 @@ def written(text: str, reports: Iterable[Mapping[str, Any]]) -> str:
     return head + BEGIN + tables(reports) + END + rest.partition(END)[2]
 
 
+def drawn(reports: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the figures by their names in `results`: ratios of each suite with peers, seconds of matching by rows."""
+    pictures = {}
+    for report in reports:
+        suite, where = report["suite"], f"{report['machine']}, {report['date'][:10]}"
+        rows = [row for row in report["rows"] if not row["case"].endswith("reference")]
+        if suite in ("kernels", "he", "psi"):
+            title = f"{suite}: what the others cost, divided by what ours costs ({where})"
+            pictures[f"{suite}.svg"] = figures.ratios(title, rows)
+        if suite == "psi":
+            title = f"Matching two sets: seconds of CPU, both parties ({where})"
+            pictures["psi-time.svg"] = figures.curves(title, "ecdh", rows)
+    return pictures
+
+
 def _circumstances(report: Mapping[str, Any]) -> str:
     day, cores = report["date"][:10], f"{report['cores']} cores"
     return f"{day}, {report['commit']}, {report['machine']}, {cores}, load {report['load']}"
@@ -48,8 +65,8 @@ def _circumstances(report: Mapping[str, Any]) -> str:
 def _line(rows: list[Mapping[str, Any]]) -> str:
     first = rows[0]
     cells = (first["case"], first["size"], f"{first['ours']:g} {first['unit']}")
-    plain = "" if first["plain"] is None else f"{first['plain']:g}"
-    return f"| {' | '.join(cells)} | {'<br>'.join(map(_peer, rows))} | {plain} |"
+    ends = ("" if first.get(key) is None else f"{first[key]:g}" for key in ("plain", "limit"))
+    return f"| {' | '.join(cells)} | {'<br>'.join(map(_peer, rows))} | {' | '.join(ends)} |"
 
 
 def _peer(row: Mapping[str, Any]) -> str:
@@ -60,5 +77,8 @@ def _peer(row: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(written(README.read_text(), newest(HERE / "results")))
+    found = newest(HERE / "results")
+    README.write_text(written(README.read_text(), found))
+    for name, picture in drawn(found).items():
+        (HERE / "results" / name).write_text(picture)
     sys.exit(0)

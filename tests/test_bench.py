@@ -7,17 +7,19 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from bench import __main__ as command
-from bench import additive, he, kernels, peers, psi, table, transport, vertical
+from bench import additive, figures, he, kernels, limits, peers, psi, scaling, table, transport, vertical
 from bench import contest as contests
 from bench.contest import Contest
 from bench.peers import Elsewhere, Peer, Unavailable
+from engine.kernels import tiers
 from engine.vertical import LogisticRegression
 
-KEYS = ["suite", "case", "size", "ours", "unit", "peer", "peer_value", "ratio", "plain"]
+KEYS = ["suite", "case", "size", "ours", "unit", "peer", "peer_value", "ratio", "plain", "limit"]
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +50,15 @@ class Fake:
 
 def contest(ours: Fake, *others: Fake) -> Contest:
     cases = {"cpu": ("work", "s"), "bytes": ("work bytes", "MB")}
-    return Contest("none", "1", cases, lambda: {**ours.ask(), "bytes": 7.0}, others, lambda: {"cpu": 0.123456})
+    return Contest(
+        "none",
+        "1",
+        cases,
+        lambda: {**ours.ask(), "bytes": 7.0},
+        others,
+        lambda: {"cpu": 0.123456},
+        lambda: {"cpu": 1.5},
+    )
 
 
 def test_rows_hold_medians_and_say_how_much_dearer_the_peer_is():
@@ -81,6 +91,7 @@ def test_a_side_that_has_had_its_time_is_not_asked_again(monkeypatch):
     ("made", "cases"),
     [
         (lambda: psi.contest(20), {"ecdh", "ecdh bytes"}),
+        (lambda: psi.both(20), {"align", "align bytes"}),
         (
             lambda: he.contest(5, 3, {**he.PRODUCT, **he.VALUES}),
             {"rlwe dot", "rlwe round trip", "rlwe round trip bytes", "rlwe encrypt", "rlwe decrypt"},
@@ -89,8 +100,12 @@ def test_a_side_that_has_had_its_time_is_not_asked_again(monkeypatch):
             lambda: additive.paillier(2048, 2),
             {f"paillier-2048 {step}" for step in ("encrypt", "add", "times", "decrypt")},
         ),
-        (lambda: additive.elgamal(40, 2), {f"elgamal {step}" for step in ("encrypt", "sum", "decrypt")}),
+        (lambda: additive.elgamal(40, 2, bits=12), {f"elgamal {step}" for step in ("encrypt", "sum", "decrypt")}),
         (lambda: kernels.elements("reference", 2), {"multiply reference", "hash_and_multiply reference"}),
+        (
+            lambda: kernels.residues("reference", 2048, 2),
+            {f"{step} mod n^2, n of 2048 bits, reference" for step in ("multiply", "square")},
+        ),
         (lambda: kernels.products("reference", 3, 2), {"ring matmul reference"}),
         (lambda: kernels.masking("reference", 100), {"mask and add uint32 reference"}),
         (
@@ -99,7 +114,19 @@ def test_a_side_that_has_had_its_time_is_not_asked_again(monkeypatch):
         ),
         (lambda: transport.contest(2, 2), {"relay stream", "relay round trip"}),
     ],
-    ids=["psi", "he", "paillier", "elgamal", "elements", "products", "masks", "vertical", "transport"],
+    ids=[
+        "psi",
+        "align",
+        "he",
+        "paillier",
+        "elgamal",
+        "elements",
+        "residues",
+        "products",
+        "masks",
+        "vertical",
+        "transport",
+    ],
 )
 def test_every_suite_measures_ours_and_names_the_peers(made, cases):
     built = made()
@@ -121,6 +148,7 @@ def test_peers_are_named_by_the_version_that_is_pinned():
     listed = [
         *kernels.PEERS,
         *kernels.masking("reference", 1).peers,
+        *kernels.residues("reference", 2048, 1).peers,
         *psi.contest(2).peers,
         *he.contest(2, 2, he.PRODUCT).peers,
         *additive.paillier(2048, 1).peers,
@@ -198,5 +226,58 @@ def test_a_table_has_a_line_for_each_case_and_names_every_peer():
     report = {"suite": "none", "date": "2026-01-02T03:04", "commit": "abc", "machine": "one", "cores": 2, "load": 0.5}
     made = table.tables([{**report, "rows": rows}]).splitlines()
     assert made[0] == "**none** (2026-01-02, abc, one, 2 cores, load 0.5)"
-    assert made[-2] == "| work | 1 | 2 s | fake 1.0: 4 (2)<br>fake 1.0: not here | 0.1235 |"
-    assert made[-1] == "| work bytes | 1 | 7 MB |  |  |"
+    assert made[-2] == "| work | 1 | 2 s | fake 1.0: 4 (2)<br>fake 1.0: not here | 0.1235 | 1.5 |"
+    assert made[-1] == "| work bytes | 1 | 7 MB |  |  |  |"
+
+
+def row(case: str, size: str, peer: str, ours: float, theirs: float | None) -> dict[str, object]:
+    ratio = theirs / ours if theirs else None
+    return {"case": case, "size": size, "ours": ours, "peer": peer, "peer_value": theirs, "ratio": ratio}
+
+
+def test_bars_stand_on_the_side_of_one_that_their_ratio_is_on():
+    rows = [row("a", "1", "<slow>", 2, 20), row("b", "1", "fast", 2, 0.2), row("c", "1", "absent", 2, None)]
+    picture = figures.ratios("ratios", rows)
+    bars = [rect.attrib for rect in elements(picture, "rect")[1:]]
+    assert len(bars) == 2
+    one = float(bars[0]["x"])
+    assert float(bars[1]["x"]) + float(bars[1]["width"]) == pytest.approx(one, abs=0.1)
+    assert float(bars[0]["width"]) == pytest.approx(float(bars[1]["width"]), abs=0.1)
+    assert "a, 1: <slow>" in [text.text for text in elements(picture, "text")]
+
+
+def test_curves_have_a_point_for_each_size_and_rise_with_the_cost():
+    rows = [row("ecdh", f"{n:,} x 2", "other", 2, 20) for n in (1000, 100, 10)] + [row("else", "5 x 2", "no", 1, 1)]
+    ours, other = elements(figures.curves("time", "ecdh", rows), "polyline")
+    points = [tuple(map(float, pair.split(","))) for pair in ours.attrib["points"].split()]
+    assert len(points) == 3
+    assert points == sorted(points)
+    assert [y for _, y in points] == sorted((y for _, y in points), reverse=True)  # y grows downwards
+    assert float(other.attrib["points"].split(",")[1].split()[0]) < points[0][1]
+
+
+def elements(picture: str, kind: str) -> list[ElementTree.Element]:
+    return list(ElementTree.fromstring(picture).iter("{http://www.w3.org/2000/svg}" + kind))
+
+
+def test_the_committed_figures_are_drawn_from_the_committed_reports():
+    for name, picture in table.drawn(table.newest(table.HERE / "results")).items():
+        assert (table.HERE / "results" / name).read_text() == picture
+        assert f"results/{name}" in table.README.read_text()
+
+
+@pytest.mark.skipif(not tiers.has_simd(), reason="the limit is that of IFMA")
+def test_what_cannot_be_avoided_takes_less_than_what_is_measured():
+    (multiply,) = [r for r in kernels.elements("simd", 1024).run(1) if r.case == "multiply simd"][:1]
+    assert 0 < multiply.limit < multiply.ours
+    assert limits.modular_us(60, square=True) / limits.modular_us(40, square=True) == pytest.approx(2.25, rel=0.3)
+
+
+def test_one_core_is_one_core_while_it_lasts():
+    before = os.sched_getaffinity(0)
+    with scaling.one_core():
+        assert len(os.sched_getaffinity(0)) == 1
+    assert os.sched_getaffinity(0) == before
+    (found,) = scaling.contest("work", 1, lambda: sum(range(20_000))).run(3)
+    assert (found.case, found.unit) == ("work, two cores", "of the time on one")
+    assert 0.2 < found.ours < 5

@@ -27,6 +27,7 @@ PINS: dict[str, tuple[str, ...]] = {
     "spu": ("spu==0.9.5",),
     "grpc": ("grpcio==1.85.1",),
     "heu": ("sf-heu==0.5.2b0",),
+    "fate": ("fate_utils==0.1.0", "numpy==2.4.6"),
 }
 
 
