@@ -12,14 +12,14 @@ one scale S_k: S_L = S_(L-1) = 2**scale_bits, S_(k-2) = S_k^2 / (q_k q_(k-1)). P
 and room.
 
 **Answers** (`PublicKey.to_bytes`). The owner knows s and what it sent, so noise and the second polynomial of a product
-would show it the peer's factors. Enc(0) under the public key is added, modulo p q' and switched down to q': its second
-polynomial is an RLWE sample with a fresh ternary secret, pseudorandom even to one who knows s. Then F of width W is
-added to the first. With v all noise by then, Enc(0)'s included, F + v differs from F by a statistical distance below
-1.07 |v| sqrt(rows) / W over the whole answer (`ckks_context` proves it and bounds |v|), which must be at most 2**-40,
-else Misuse. W depends on parameters alone: 2**w, the largest for which two floods stay below 3/4 `error` in each value
-but for probability 2**-45. So an answer shows the result, level and number of rows and nothing of noise. The result is
-that of the polynomials encoded: roundings of the peer's plain factors, near 2**(8 - scale_bits/2), belong to it and
-are not hidden.
+would show it the peer's factors. Enc(0) under the public key is added, modulo p q', p the next prime, and switched
+down to q': its second polynomial is an RLWE sample with a fresh ternary secret, pseudorandom even to one who knows s.
+Then F of width W is added to the first. With v all noise by then, Enc(0)'s included, F + v differs from F by a
+statistical distance below 1.07 |v| sqrt(rows) / W over the whole answer (`ckks_context` proves it and bounds |v|),
+which must be at most 2**-40, else Misuse. W depends on parameters alone: 2**w, the largest for which two floods stay
+below 3/4 `error` in each value but for probability 2**-45. So an answer shows the result, level and number of rows and
+nothing of noise. The result is that of the polynomials encoded: roundings of the peer's plain factors, near 2**(8 -
+scale_bits/2), belong to it and are not hidden.
 
 **Decrypted values** (`SecretKey.decrypt`). Whoever knows what was encrypted and sees approximate results can solve for
 s (Li and Micciancio, Eurocrypt 2021); the peer knows its own F. So the owner adds noise of width W too before it

@@ -8,8 +8,8 @@ so |v w| <= |v| max_slot(w) and max_slot(v) <= sqrt(N) |v|. Errors e have deviat
 sum of N independent subgaussian terms of deviation d exceeds 10 d sqrt(N) in a slot with probability below 2^-69.
   |e|      <= 1.25 * 3.25 sqrt(N), its mean being 3.24 sqrt(N) and its own deviation below 1% of that
   rounding <= sqrt(N)/2 (1 + max_slot(s)), once for each prime that a ciphertext is divided by
-  zero     <= |e| (1 + max_slot(s) + max_slot(u)) / p + rounding, SEAL making it modulo p more, p the key prime
-  switch   <= rounding + sum over primes q_i of |digit| max_slot(e) / p, digits below q_i
+  zero     <= |e| (1 + max_slot(s) + max_slot(u)) / p + rounding, SEAL making it with the next prime p above its level
+  switch   <= rounding + sum over primes q_i of |digit| max_slot(e) / p, digits below q_i, p the prime of keys
 
 Flooding (`flood`). F = X1 + X2 + X3 - 3W/2 for each coefficient, X uniform on the reals of [0, W), rounded down; the
 integer part of a sum of three fractions is 0, 1, 2 with probability 1/6, 4/6, 1/6, so this is exact. The density of the
@@ -53,9 +53,13 @@ _HALF = 58
 def context(degree: int, bits: tuple[int, ...]) -> CkksContext:
     """Return the context for N = degree and primes of these sizes; Misuse where this machine or SEAL cannot."""
     try:
-        return CkksContext(degree, bits)
+        built = CkksContext(degree, bits)
+        correct = built.reads_itself()
     except (ImportError, AttributeError, OSError, RuntimeError, ValueError) as cause:
         raise Misuse("CKKS needs Linux, TenSEAL 0.3.16 to 0.3.x, and primes of these sizes to exist.") from cause
+    if not correct:
+        raise Misuse("This build of TenSEAL computes something else than CKKS expects; pin version 0.3.18.")
+    return built
 
 
 class CkksContext:
@@ -92,13 +96,12 @@ class CkksContext:
         return ids[::-1]
 
     def _noise_constants(self) -> None:
-        key_prime = self.key_primes[-1]
         root = math.sqrt(self.degree)
         secret = _TAIL * math.sqrt(2 * self.degree / 3)
         self.fresh = 1.25 * _DEVIATION * root
         self.rounding = root / 2 * (1 + secret)
-        self.zero = self.fresh * (1 + 2 * secret) / key_prime + self.rounding
-        self._digit: float = _TAIL * _DEVIATION * self.degree * max(self.primes) / key_prime
+        self.zero = self.fresh * (1 + 2 * secret) / min(self.key_primes[2:]) + self.rounding
+        self._digit: float = _TAIL * _DEVIATION * self.degree * max(self.primes) / self.key_primes[-1]
         self.peak = root  # the largest slot of a noise of 2-norm 1
 
     def switching(self, level: int) -> float:
@@ -226,6 +229,19 @@ class CkksContext:
         out.append(end)
         out[0] = self._version + struct.pack("<Q", _HEADER + sum(map(len, out)))
         return b"".join(out)
+
+    def reads_itself(self) -> bool:
+        """Say whether a ciphertext comes through both wire forms."""
+        secret, plain = self.new_keys().secret_key(), self.api.Plaintext()
+        wire = self.fresh_wire(
+            self.api.Encryptor(self.seal, secret), self.encoded(np.full(self.slots, 0.5), self.top, 2.0**30)
+        )
+        ciphertext = self.load_fresh(wire, 2.0**30)
+        self.evaluator.mod_switch_to_inplace(ciphertext, self.ids[0])
+        self.api.Decryptor(self.seal, secret).decrypt(
+            self.load_answer(self.answer_residues(ciphertext), 2.0**30), plain
+        )
+        return bool(np.abs(self.decoded(plain) - 0.5).max() < 2.0**-10)
 
     def _learn_frames(self) -> None:
         keys = self.new_keys()

@@ -10,7 +10,7 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "engine" / "he"
 
 
-@pytest.mark.parametrize("page", ["README.md", "ADDITIVE.md"])
+@pytest.mark.parametrize("page", ["README.md", "ADDITIVE.md", "CKKS.md"])
 def test_blocks_run(page):
     blocks = re.findall(r"```python\n(.*?)```", (FOLDER / page).read_text(), flags=re.DOTALL)
     assert blocks
