@@ -15,8 +15,8 @@ import tenseal
 from engine.errors import Misuse
 from engine.he.ckks import Ckks
 from engine.he.ckks_context import CkksContext, context
-from engine.he.ckks_parameters import HEADER
-from engine.he.sealraw import memory_file
+from engine.he.ckks_parameters import ANSWER, HEADER
+from engine.he.sealraw import memory_file, saved
 
 PLAIN = Ckks(values=100, levels=2)
 FULL = Ckks(values=10, bits=2, degree=16384, levels=4, products=True, sums=True)
@@ -205,3 +205,40 @@ def test_tenseal_reads_our_vectors_and_we_read_its():
     plain = api.Plaintext()
     key._decryptor.decrypt(ours, plain)
     assert np.abs(scheme.context.decoded(plain)[: scheme.values] - x[0]).max() < 2.0**-40
+
+
+def solved_key(scheme, key, peer, method):
+    """What two decryptions of zeros that nobody flooded say the secret is, by Li and Micciancio; (2, N), transformed.
+
+    Results hold the real parts of slots, so twice a result is c0 + c1 s at a root plus the same at its inverse.
+    """
+    context, primes = scheme.context, scheme.context.primes[:2]
+    size = 97 + context.answer_bytes
+    rows, sums = [], []
+    for _ in range(2):
+        c = peer.from_bytes(key.encrypt(np.zeros(scheme.values)))
+        known = np.frombuffer(saved(c._rows[0], size), "<u8", offset=16 + 97).reshape(2, 2, -1).astype(object)
+        head = scheme.header(ANSWER, 0, False, 1, peer.fingerprint)
+        sent = np.frombuffer(head + context.answer_residues(c._rows[0]).tobytes(), dtype=np.uint8)
+        doubled = context.encoded(2 * getattr(key, method)(sent)[0], 0, scheme.scales[0])
+        noise = np.frombuffer(saved(doubled, 72 + 16 * scheme.degree), "<u8", offset=16 + 72).reshape(2, -1)
+        rows.append(known[1])
+        sums.append(noise.astype(object) - known[0] - known[0][:, ::-1])
+    (a, c), (b, d) = rows, (row[:, ::-1] for row in rows)
+    determinants, numerators = a * d - b * c, sums[0] * d - sums[1] * b
+    return [
+        [
+            n * pow(e, -1, p) % p if e % p else 0
+            for n, e in zip(numerators[i].tolist(), determinants[i].tolist(), strict=True)
+        ]
+        for i, p in enumerate(primes)
+    ]
+
+
+def test_decrypted_values_show_the_key_unless_they_are_flooded():
+    scheme = Ckks(values=4096, levels=0)
+    key, peer = parties(scheme)
+    first, second = (np.array(solved_key(scheme, key, peer, "decrypt_unflooded")) for _ in range(2))
+    assert (first == second).mean() > 0.99  # the same from other ciphertexts, so it is the key
+    first, second = (np.array(solved_key(scheme, key, peer, "decrypt")) for _ in range(2))
+    assert (first == second).mean() < 0.01
