@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from engine import randomness
 from engine.errors import Misuse
 from engine.he.logarithm import LONGEST, Logarithms
+from engine.he.secret import Secret
 from engine.kernels import group, points
 from engine.kernels.constants import GENERATOR, ORDER
 from engine.kernels.points import Comb, Points
@@ -121,7 +122,7 @@ class PublicKey:
     def encrypt(self, values: Integers) -> Ciphertexts:
         """Encrypt rows of integers, shape (n, values), or (n,) for one value; |values| < 2**bits, else Misuse."""
         values, base = self._rows(values), self._combs[0]
-        digits = self.scheme.bits // _DIGIT + 1
+        digits = (self.scheme.bits + 1) // _DIGIT + 1  # a value and the shift, below 2**(bits + 1) together
         shifts = (values + points.shift_of(_DIGIT, digits)).astype(np.uint64)
         numbers, none = _random_numbers(len(values)), np.zeros(len(values), dtype=np.uint64)
         parts = [base.encode_twice(numbers, base, none, 0)]
@@ -155,7 +156,7 @@ class PublicKey:
     def times(self, c: Ciphertexts, factors: int | Integers) -> Ciphertexts:
         """Return each row's numbers times its factor, integers of shape (n,), or one for all; best if few differ."""
         self._own(c)
-        factors = np.broadcast_to(np.asarray(factors, dtype=np.int64), (len(c),))
+        factors = _factors(factors, len(c))
         distinct = np.unique(factors)
         bound = self._within(c.bound * max((abs(factor) for factor in distinct.tolist()), default=0))
         scaled = points.empty(len(c.points), len(c))
@@ -193,7 +194,7 @@ class PublicKey:
         if not encoded[0].any(axis=1).all() or _repeats(encoded[0]):
             raise ValueError("holds a row whose randomness is nothing or that of another row")
         bound = self._within((1 << self.scheme.bits) - 1 if bound is None else bound)
-        return Ciphertexts(self, bound, True, points.stack(decoded), encoded)
+        return Ciphertexts(self, bound, False, points.stack(decoded))
 
     def _rows(self, values: Integers) -> Integers:
         values = values[:, None] if values.ndim == 1 else values
@@ -209,6 +210,8 @@ class PublicKey:
             raise Misuse("These ciphertexts belong to another key.")
 
     def _within(self, bound: int) -> int:
+        if bound < 0:
+            raise Misuse("The bound of numbers is 0 or more.")
         if bound >> self.scheme.sum_bits:
             raise Misuse(
                 f"A sum could reach {bound}, and sums are decrypted below 2**{self.scheme.sum_bits}; "
@@ -225,17 +228,17 @@ class PublicKey:
 
 
 @dataclass(frozen=True, eq=False)
-class SecretKey:
+class SecretKey(Secret):
     """A key of one session."""
 
     public: PublicKey
     _secrets: tuple[int, ...] = field(repr=False)
 
     def decrypt(self, c: Ciphertexts) -> Integers:
-        """Return the numbers, int64 of shape (n, values); ValueError where one is not below 2**sum_bits in size."""
+        """Return the numbers, int64 of shape (n, values); ValueError where one exceeds the bound of its ciphertext."""
         self.public._own(c)
         masks, *parts = c.points
-        bound = (1 << self.public.scheme.sum_bits) - 1
+        bound = self.public._within(c.bound)
         columns = [points.unmask(masks, part, x) for part, x in zip(parts, self._secrets, strict=True)]
         return self._logarithms.find(np.concatenate(columns), bound).reshape(len(columns), len(c)).T
 
@@ -243,6 +246,14 @@ class SecretKey:
     def _logarithms(self) -> Logarithms:
         generator, _ = points.decode(np.frombuffer(GENERATOR, dtype=np.uint8)[None])
         return Logarithms(points.times_two(generator[0], 2), self.public.scheme.table_bits)
+
+
+def _factors(factors: int | Integers, count: int) -> Integers:
+    found = np.asarray(factors)
+    whole = found.dtype.kind in "iu" and (not found.size or int(found.max()) < 2**63)
+    if not whole or found.shape not in ((), (1,), (count,)):
+        raise Misuse("Factors are integers below 2**63 in size, one for each row or one for all.")
+    return np.broadcast_to(found.astype(np.int64), (count,))
 
 
 def _random_numbers(count: int) -> NDArray[np.uint64]:

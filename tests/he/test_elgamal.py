@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -165,10 +167,20 @@ def test_torsion_does_not_survive(key: SecretKey, public: PublicKey) -> None:
     assert np.array_equal(key.decrypt(twisted), values)
 
 
+def test_what_was_received_does_not_go_back_as_it_came(key: SecretKey, public: PublicKey) -> None:
+    received = public.to_bytes(key.public.encrypt(numbers(5)))
+    returned = public.to_bytes(public.from_bytes(received))
+    assert not (returned.reshape(-1, 1, 32) == received.reshape(1, -1, 32)).all(axis=2).any()
+    assert np.array_equal(key.decrypt(key.public.from_bytes(returned)), numbers(5))
+
+
 def test_no_secret_is_shown(key: SecretKey, public: PublicKey) -> None:
     text = repr(key) + repr(public.encrypt(numbers(2)))
     assert "_secrets" not in text
     assert not any(str(secret) in text for secret in key._secrets)
+    for write in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(Misuse, match="stays in its process"):
+            write(key)
 
 
 # The budget.
@@ -195,12 +207,33 @@ def test_a_sum_out_of_range_is_refused(key: SecretKey, public: PublicKey) -> Non
     def total(last: int) -> Integers:
         members = np.array([0] * 64 + [last])
         sums = [points.sum_by_list(part, np.array([0, 65]), members) for part in encrypted.points]
-        return key.decrypt(Ciphertexts(public, 0, True, np.stack(sums)))
+        return key.decrypt(Ciphertexts(public, 2**22 - 1, True, np.stack(sums)))
 
     assert total(1).tolist() == [[2**22 - 1, -(2**22) + 1]]
     for last in (2, 3):
         with pytest.raises(ValueError, match="out of range"):
             total(last)
+
+
+def test_a_sum_beyond_its_own_bound_is_refused(key: SecretKey, public: PublicKey) -> None:
+    sent = public.to_bytes(public.encrypt(np.array([[9, -9], [8, 0]])))
+    assert key.decrypt(key.public.from_bytes(sent, bound=9)).tolist() == [[9, -9], [8, 0]]
+    with pytest.raises(ValueError, match="out of range"):
+        key.decrypt(key.public.from_bytes(sent, bound=8))
+    with pytest.raises(Misuse, match="0 or more"):
+        key.public.from_bytes(sent, bound=-1)
+
+
+@pytest.mark.parametrize("bits", [11, 12, 22, 23, 24, 34, 35, 36, 40])
+def test_the_largest_numbers_of_every_size_are_encrypted_whole(bits: int) -> None:
+    """Sizes at which a number takes one more digit of 12 bits; what is encrypted, as points."""
+    key = Elgamal(bits=bits, sum_bits=40, table_bits=4).key()
+    most = 2**bits - 1
+    values = [most, -most, most - 2**10, most - 2 ** (bits - 2), 2 ** (bits - 1), -(2 ** (bits - 1))]
+    masks, part = key.public.encrypt(np.array(values)).points
+    generator, _ = points.decode(np.frombuffer(GENERATOR, dtype=np.uint8)[None])
+    expected = np.concatenate([points.times(generator, 4 * value) for value in values])
+    assert np.array_equal(points.encode(points.unmask(masks, part, key._secrets[0])), points.encode(expected))
 
 
 def test_numbers_out_of_range_are_refused(public: PublicKey) -> None:
@@ -262,6 +295,11 @@ def test_keys_are_checked(key: SecretKey) -> None:
         (lambda p, c: p.encrypt(np.zeros((3, 1), dtype=np.int64)), r"shape \(n, 2\)"),
         (lambda p, c: p.encrypt(np.zeros((3, 2))), "integers"),
         (lambda p, c: p.encrypt(np.zeros(3, dtype=np.int64)), r"shape \(n, 2\)"),
+        (lambda p, c: p.times(c, np.array([1.5])), "Factors"),
+        (lambda p, c: p.times(c, np.array([2**63], dtype=np.uint64)), "Factors"),
+        (lambda p, c: p.times(c, 2**70), "Factors"),
+        (lambda p, c: p.times(c, np.array([1, 2, 3])), "Factors"),
+        (lambda p, c: p.times(c, np.array([-(2**63)])), "sum_bits"),
         (lambda p, c: p.sum_by_list(c, np.array([0, 4]), np.array([0, 1, 2])), "ascend"),
         (lambda p, c: p.sum_by_list(c, np.array([1, 3]), np.array([0, 1, 2])), "ascend"),
         (lambda p, c: p.sum_by_list(c, np.array([0, 2, 1, 3]), np.array([0, 1, 2])), "ascend"),
