@@ -6,6 +6,7 @@ Fractions are encoded as `phe` does: the integer v * 16**-exponent. An array has
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import Misuse
+from engine.he.additive import Numbers
 
-__all__ = ["Lanes", "decode", "encode"]
+__all__ = ["Lanes", "as_numbers", "decode", "encode"]
 
 BASE = 16
 _MANTISSA = 53
@@ -28,6 +30,10 @@ class Lanes:
     width: int
     count: int
 
+    def __post_init__(self) -> None:
+        if self.width < 2 or self.count < 1:
+            raise Misuse("A plaintext holds one lane or more, of 2 bits or more each.")
+
     @property
     def bound(self) -> int:
         """What a lane may reach."""
@@ -37,7 +43,7 @@ class Lanes:
         """Pack (n, count) integers; (n,) Python integers. Raises Misuse for a value that its lane cannot hold."""
         if values.ndim != 2 or values.shape[1] != self.count or values.dtype.kind not in "iuO":
             raise Misuse(f"Values to pack are integers of shape (n, {self.count}).")
-        wide = values.astype(object)
+        wide = as_numbers(values.astype(object))
         if values.size and max(int(wide.max()), -int(wide.min())) > self.bound:
             raise Misuse(f"A value does not fit in a lane of {self.width} bits.")
         weights = np.array([1 << self.width * i for i in range(self.count)], dtype=object)
@@ -47,7 +53,7 @@ class Lanes:
     def unpack(self, packed: Sequence[int]) -> NDArray[np.int64]:
         """Return the lanes, (n, count), int64 (objects where lanes are wider than 64 bits).
 
-        Raises ValueError where something is left over above the last lane.
+        Raises ValueError where something is left over above the last lane, or a lane holds -2**(width-1).
         """
         rows = [self._lanes(int(number)) for number in packed]
         kind = np.int64 if self.width <= 64 else object
@@ -60,9 +66,27 @@ class Lanes:
             lane = (number + half) % full - half
             lanes.append(lane)
             number = (number - lane) >> self.width
-        if number:
+        if number or -half in lanes:
             raise ValueError("holds more than its lanes")
         return lanes
+
+
+def as_numbers(values: Numbers | Sequence[float]) -> Numbers:
+    """Return numbers as an array, objects as Python integers; Misuse where an object is no integer.
+
+    Lists of integers that no dtype holds, which NumPy reads as floats, stay integers.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind == "f" and not isinstance(values, np.ndarray | np.generic):
+        objects = np.array(values, dtype=object)
+        array = objects if all(isinstance(value, int) for value in objects.flat) else array
+    if array.dtype.kind != "O":
+        return array
+    try:
+        whole = [int(operator.index(value)) for value in array.flat]
+    except TypeError:
+        raise Misuse("Where an array holds objects they must be integers.") from None
+    return np.array(whole, dtype=object).reshape(array.shape)
 
 
 def encode(values: NDArray[np.float64], precision: float | None = None) -> tuple[NDArray[np.object_], int]:
@@ -85,7 +109,9 @@ def encode(values: NDArray[np.float64], precision: float | None = None) -> tuple
 
 
 def decode(integers: NDArray[np.object_], exponent: int) -> NDArray[np.float64]:
-    """Return integers times 16**exponent."""
-    if exponent >= 0:
-        return np.array([float(int(i) * BASE**exponent) for i in integers], dtype=np.float64)
-    return np.array([int(i) / BASE**-exponent for i in integers], dtype=np.float64)
+    """Return integers times 16**exponent; ValueError where that is beyond the range of floats."""
+    up, down = BASE ** max(exponent, 0), BASE ** max(-exponent, 0)
+    try:
+        return np.array([int(i) * up / down for i in integers], dtype=np.float64)
+    except OverflowError:
+        raise ValueError("holds a number beyond the range of floats") from None

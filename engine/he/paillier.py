@@ -32,7 +32,8 @@ from engine.errors import Misuse
 from engine.he import packing
 from engine.he.additive import Bytes, Numbers, Places
 from engine.he.packing import Lanes
-from engine.he.primes import random_below, random_prime
+from engine.he.primes import has_small_factor, random_below, random_prime
+from engine.he.secret import Secret
 from engine.kernels.montgomery import FixedBase, Modulus, SquareModulus, Words, from_bytes, to_bytes
 
 __all__ = ["Ciphertexts", "Paillier", "PaillierPublicKey", "PaillierSecretKey"]
@@ -42,6 +43,7 @@ _EXPONENT = {2048: 224, 3072: 256, 4096: 320}
 _INT64 = 2**63 - 1
 _CHALLENGE = 16
 _STATISTICAL = 128
+_EXPONENTS = 1 << 12  # of received ciphertexts; floats have some hundreds
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,10 @@ class Paillier:
         n, base, challenge, answer = (
             int.from_bytes(part.tobytes(), "big") for part in np.split(public, [size, 3 * size, 3 * size + _CHALLENGE])
         )
-        if n.bit_length() != self.bits or n % 2 == 0:
+        if n.bit_length() != self.bits:
             raise ValueError("sent a key of another size")
+        if has_small_factor(n):
+            raise ValueError("sent a key that is no product of two large primes")
         if not 1 < base < n * n - 1 or math.gcd(base, n) != 1 or not _Proof(challenge, answer).holds(n, base):
             raise ValueError("sent a key without the proof that belongs to it")
         return PaillierPublicKey(n, base, _Proof(challenge, answer))
@@ -176,7 +180,8 @@ class PaillierPublicKey:
     def add(self, a: Ciphertexts, b: Ciphertexts) -> Ciphertexts:
         """Add up pair by pair; one of a single value is added to all."""
         a, b = self._aligned(a, b)
-        return Ciphertexts(self.n, self.modulus.multiply(a.rows, b.rows), self._within(a.bound + b.bound), a.exponent)
+        bound = self._within(a.bound + b.bound)
+        return Ciphertexts(self.n, self.modulus.multiply(a.rows, b.rows), bound, a.exponent)
 
     def subtract(self, a: Ciphertexts, b: Ciphertexts) -> Ciphertexts:
         """Subtract pair by pair."""
@@ -191,7 +196,7 @@ class PaillierPublicKey:
 
         Signs cost an inversion of all rows, so unsigned integers are faster.
         """
-        scalars = np.atleast_1d(np.asarray(scalars))
+        scalars = np.atleast_1d(packing.as_numbers(scalars))
         if len(scalars) not in (1, len(a)):
             raise Misuse("Ciphertexts are multiplied by as many scalars as there are, or by one.")
         integers, exponent = self._integers(scalars, precision)
@@ -205,9 +210,9 @@ class PaillierPublicKey:
 
     def sum_by_list(self, a: Ciphertexts, offsets: Places, members: Places) -> Ciphertexts:
         """Return the sum of a[members[offsets[i]:offsets[i + 1]]] for each i, an unhidden 0 for none."""
-        longest = int(np.diff(offsets).max(initial=0))
+        bound = self._within(a.bound * int(np.diff(offsets).max(initial=0)))
         rows = self.modulus.product_by_list(self._own(a), offsets, members)
-        return Ciphertexts(self.n, rows, self._within(a.bound * longest), a.exponent)
+        return Ciphertexts(self.n, rows, bound, a.exponent)
 
     def compress(self, a: Ciphertexts, lanes: Lanes) -> Ciphertexts:
         """Put each `lanes.count` neighbours into one, the first in the lowest lane (Horner's rule); the last is padded.
@@ -230,7 +235,7 @@ class PaillierPublicKey:
 
     def lanes(self, width: int) -> Lanes:
         """Return as many lanes of this width as fit in a plaintext."""
-        return Lanes(width, (self.limit.bit_length() - 1) // width)
+        return Lanes(width, (self.limit.bit_length() - 1) // max(width, 1))
 
     def shifted(self, a: Ciphertexts, factors: Sequence[int]) -> Ciphertexts:
         """Multiply by public positive integers without a change of the exponent: what brings values to a lower one."""
@@ -251,9 +256,14 @@ class PaillierPublicKey:
         return self.modulus.leave(self._own(a if a.fresh else self.rerandomise(a)))
 
     def from_bytes(self, data: Bytes, bound: int = _INT64, exponent: int = 0) -> Ciphertexts:
-        """Check and read (n, size) bytes: numbers below n**2 that are invertible, else ValueError."""
+        """Check and read (n, size) bytes: numbers below n**2 that are invertible, else ValueError.
+
+        So is an exponent beyond those of any float.
+        """
         if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != self.size:
             raise ValueError("holds ciphertexts of another size")
+        if abs(exponent) > _EXPONENTS:
+            raise ValueError("holds an exponent out of range")
         if not _all_below(data, self.n * self.n):
             raise ValueError("holds a ciphertext out of range")
         rows = self.modulus.enter(data)
@@ -267,7 +277,7 @@ class PaillierPublicKey:
         return a.rows
 
     def _integers(self, values: Numbers, precision: float | None) -> tuple[Numbers, int]:
-        values = np.asarray(values)
+        values = packing.as_numbers(values)
         if values.ndim != 1 or values.dtype.kind not in "iufO":
             raise Misuse("Values are an array of integers or floats of shape (n,).")
         if values.dtype.kind == "f":
@@ -283,6 +293,8 @@ class PaillierPublicKey:
         return self._within(bound)
 
     def _within(self, bound: int) -> int:
+        if bound < 0:
+            raise Misuse("The bound of values is 0 or more.")
         if bound > self.limit:
             raise Misuse(f"Values may reach {bound.bit_length()} bits, too many for a key of {self.bits} bits.")
         return bound
@@ -329,11 +341,11 @@ class PaillierPublicKey:
         steps = a.exponent - exponent
         if steps == 0:
             return a
-        bound = self._within(a.bound * packing.BASE**steps)
+        bound = self._within(a.bound * packing.BASE ** min(steps, self.bits))  # more are too many in any case
         return Ciphertexts(self.n, self.modulus.square(a.rows, 4 * steps), bound, exponent)
 
 
-class PaillierSecretKey:
+class PaillierSecretKey(Secret):
     """The owner's key: decrypts, and encrypts faster than others can. Never leaves its party.
 
     p and q are primes, 3 mod 4 in keys that `Paillier` makes. `own=False` makes the key of `phe`: no h_s is published.
@@ -381,7 +393,8 @@ class PaillierSecretKey:
         """Return the first `count` values of what `PaillierPublicKey.compress` put together."""
         if len(a) != -(-count // lanes.count):
             raise ValueError("holds another number of values than agreed")
-        return lanes.unpack(self.decrypt_integers(a)).reshape(-1)[:count]
+        values = lanes.unpack(self.decrypt_integers(a)).reshape(-1)[:count]
+        return packing.decode(values.astype(object), a.exponent) if a.exponent else values
 
     def decrypt_integers(self, a: Ciphertexts) -> list[int]:
         """Return the integers that are inside, the exponent left aside."""

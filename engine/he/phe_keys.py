@@ -48,12 +48,16 @@ def ciphertexts_to_phe(key: PaillierPublicKey, a: Ciphertexts) -> list[phe.Encry
 def ciphertexts_from_phe(key: PaillierPublicKey, numbers: Sequence[phe.EncryptedNumber], bound: int) -> Ciphertexts:
     """Return phe's encrypted numbers as one array; `bound` is what their integers may reach, each at its own exponent.
 
-    Raises Misuse where they belong to another key, ValueError where one is no ciphertext.
+    Raises Misuse where they belong to another key, ValueError where one is no ciphertext and where exponents are too
+    far apart for integers of this bound.
     """
     if any(int(number.public_key.n) != key.n for number in numbers):
         raise Misuse("Encrypted numbers of another key cannot be read with this one.")
     lowest = min((number.exponent for number in numbers), default=0)
     highest = max((number.exponent for number in numbers), default=0)
+    steps = highest - lowest
+    if steps > key.bits // 4 or (steps and bound * BASE**steps > key.limit):
+        raise ValueError("holds numbers whose exponents are too far apart")
     raw = [int(number.ciphertext()) for number in numbers]
     if not all(0 < c < key.n * key.n for c in raw):
         raise ValueError("holds a ciphertext out of range")

@@ -8,7 +8,7 @@ from functools import cache
 
 from engine import randomness
 
-__all__ = ["is_prime", "random_below", "random_prime"]
+__all__ = ["has_small_factor", "is_prime", "random_below", "random_prime"]
 
 _SIEVE = 1 << 13
 _ROUNDS = 40  # a composite passes with probability below 4**-40, whoever chose it
@@ -20,11 +20,16 @@ def random_below(bound: int) -> int:
     return int.from_bytes(randomness.random_bytes(count).tobytes(), "big") % bound
 
 
+def has_small_factor(n: int) -> bool:
+    """Say whether a prime below 2**13 divides n."""
+    return math.gcd(n, _primorial()) > 1
+
+
 def is_prime(n: int) -> bool:
     """Say whether n is prime; wrong with probability below 2**-80, for numbers made to deceive too."""
     if n < _SIEVE:
         return n in _small_primes()
-    if math.gcd(n, _primorial()) > 1:
+    if has_small_factor(n):
         return False
     return all(_passes(n, 2 + random_below(n - 3)) for _ in range(_ROUNDS))
 
@@ -34,7 +39,7 @@ def random_prime(bits: int) -> int:
     while True:
         start = int.from_bytes(randomness.random_bytes(-(-bits // 8)).tobytes(), "big") >> -bits % 8
         candidate = start | 3 << bits - 2 | 3
-        if math.gcd(candidate, _primorial()) == 1 and _passes(candidate, 2) and is_prime(candidate):
+        if not has_small_factor(candidate) and _passes(candidate, 2) and is_prime(candidate):
             return candidate
 
 
