@@ -74,8 +74,8 @@ class Clear:
         return layout(rows, columns)
 
     def matrix(self, matrix: NDArray[np.integer], layout: Layout) -> ClearMatrix:
-        if matrix.shape != (layout.rows, layout.columns):
-            raise Misuse("A matrix must have its layout's shape.")
+        if matrix.shape != (layout.rows, layout.columns) or matrix.dtype.kind not in "iu":
+            raise Misuse("A matrix must have its layout's shape and be integers.")
         return ClearMatrix(self.counts, matrix, layout)
 
 

@@ -73,6 +73,15 @@ def own_vector(values: Words, count: int) -> Words:
     return values
 
 
+def require_matrix(matrix: NDArray[np.integer], layout: Layout) -> None:
+    """Raise Misuse unless a matrix is one of integers below 2**15 in size, in its layout's shape."""
+    fits = matrix.dtype.kind in "iu" and matrix.shape == (layout.rows, layout.columns)
+    if not fits or max(int(matrix.max()), -int(matrix.min())) >= _LIMIT:
+        raise Misuse(
+            "A matrix must have its layout's shape and be integers, entries below 2**15; scale the features down."
+        )
+
+
 def blocks_of(values: Words) -> Words:
     """Cut (2, n) into slots, (2, blocks, SLOTS), zeros at the end."""
     blocks = -(-values.shape[1] // SLOTS)
@@ -139,8 +148,7 @@ class Rlwe:
 
     def matrix(self, matrix: NDArray[np.integer], layout: Layout, cache_bytes: int = 1 << 30) -> RlweMatrix:
         """Tiles are transformed at first use and kept while they fit in `cache_bytes`, 24 bytes an entry."""
-        if matrix.shape != (layout.rows, layout.columns) or max(int(matrix.max()), -int(matrix.min())) >= _LIMIT:
-            raise Misuse("A matrix must have its layout's shape and entries below 2**15; scale the features down.")
+        require_matrix(matrix, layout)
         return RlweMatrix(self, matrix, layout, cache_bytes)
 
 

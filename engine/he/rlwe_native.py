@@ -18,8 +18,10 @@ itself, c1 = b + a u + e2 with u ternary is pseudorandom even to one who knows s
 q, is added to each wanted coefficient of c0. The own share is -round(t U / q).
 
 Correctness. A value comes out one off only where the fraction of t U / q lies within t/q times the noise of a half.
-Noise of a product with a matrix is below 2^32 with overwhelming probability, of ten slot products below 2^58: 2^-72
-and 2^-46 a value and prime; rounding by 64 bits of fraction adds 2^-60.
+Noise is a sum of N products for each polynomial that is multiplied: beyond 13 standard deviations, 2^27 sqrt(T) for a
+matrix of T tiles in a row or column and 2^56 sqrt(k) for k slot products, with probability below 2^-120 only. That is
+2^-77 sqrt(T) and 2^-48 sqrt(k) a value and prime, to which rounding by 64 bits of fraction adds 2^-60. It is computed
+from what is to be multiplied (`failure`), and what is above 2^-40 is refused.
 
 Who learns what, and what is not protected, is as for `rlwe`. Kernels take time that depends on sizes only, except that
 a draw below a prime is repeated (of seeds and masks, never of secrets) and `randomness.random_below(3)` likewise.
@@ -29,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from math import prod
+from math import prod, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +40,9 @@ from engine import randomness
 from engine.errors import Misuse
 from engine.he.contexts import PRIMES
 from engine.he.encoding import SLOTS, Layout, layout
-from engine.he.rlwe import array_of, blocks_of, checked_terms, own_vector
+from engine.he.rlwe import array_of, blocks_of, checked_terms, own_vector, require_matrix
 from engine.he.scheme import Bytes, Counts, PeerKey, Words
+from engine.he.secret import Secret
 from engine.kernels.masks import add_masks
 from engine.kernels.ntt import Transform
 from engine.kernels.tiers import kernel
@@ -47,8 +50,9 @@ from engine.kernels.tiers import kernel
 MODULI = (1125899906826241, 1125899906629633, 1125899905744897)  # the three largest below 2**50 that are 1 mod 2N
 SEED_BYTES = 32
 UPLINK = 8 * len(MODULI) * SLOTS + SEED_BYTES
-_LIMIT = 1 << 15
+_ENTRY_BITS, _SLOT_BITS = 15, 44  # of factors: entries of a matrix, and residues modulo t around 0
 _TILE_BYTES = 8 * len(MODULI) * SLOTS
+_FAILURE = 2.0**-40
 _SPARE = 8  # draws of each residue polynomial that may be rejected; more are with probability below 2**-150
 _CHUNK = 32  # row tiles that are worked on together
 _PIECE = 16  # words of a tile that lie together
@@ -157,6 +161,21 @@ def _divided(residues: Words, lane: int) -> Words:
     return out
 
 
+def failure(factor_bits: int, terms: int) -> float:
+    """Return how probable it is that a value of a sum of so many products of polynomials comes out one off.
+
+    Factors are below 2**factor_bits in size. An error has a variance of 10.5, with what rounding adds at most 10.75;
+    what re-randomising and the mask add is below 2**19.
+    """
+    noise = 13 * sqrt(10.75 * SLOTS * terms) * 2.0**factor_bits + 2.0**19
+    return 2 * noise * max(PRIMES) / prod(MODULI) + 2.0**-60
+
+
+def _require_exact(factor_bits: int, terms: int) -> None:
+    if failure(factor_bits, terms) > _FAILURE:
+        raise Misuse(f"A sum of {terms} products would come out wrong too often; sum up fewer at a time.")
+
+
 class RlweNative:
     """The scheme; see the head of this module."""
 
@@ -180,12 +199,12 @@ class RlweNative:
 
     def matrix(self, matrix: NDArray[np.integer], layout: Layout, cache_bytes: int = 1 << 30) -> NativeMatrix:
         """Tiles are transformed at first use and kept while they fit in `cache_bytes`, 24 bytes an entry."""
-        if matrix.shape != (layout.rows, layout.columns) or max(int(matrix.max()), -int(matrix.min())) >= _LIMIT:
-            raise Misuse("A matrix must have its layout's shape and entries below 2**15; scale the features down.")
+        require_matrix(matrix, layout)
+        _require_exact(_ENTRY_BITS, max(layout.row_tiles, layout.column_tiles))
         return NativeMatrix(self.counts, matrix, layout, cache_bytes)
 
 
-class NativeSecretKey:
+class NativeSecretKey(Secret):
     """The receiver: one ternary secret for both plaintext primes."""
 
     def __init__(self, counts: Counts) -> None:
@@ -265,6 +284,7 @@ class NativePeerKey:
         self._zero = _received(public)  # 1
 
     def combine_slots(self, terms: Sequence[tuple[Bytes, Words]]) -> tuple[Bytes, Words]:
+        _require_exact(_SLOT_BITS, len(terms))
         checked, count = checked_terms(terms, UPLINK)
         blocks = -(-count // SLOTS)
         totals = (self._combined(checked, block) for block in range(blocks))

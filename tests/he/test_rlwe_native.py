@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from math import prod
 
 import numpy as np
@@ -87,9 +89,32 @@ def test_fresh_noise_is_small_and_secrets_are_ternary(native):
     assert max(abs(noise)) <= 21
 
 
+def test_what_would_fail_too_often_is_refused(native, ring, monkeypatch):
+    """The bound is computed from how much is summed up: of slots some ten thousands, of tiles more than there are."""
+    key = native.key()
+    peer, term = native.peer(key.public), (key.encrypt_slots(ring.random(3)), ring.random(3))
+    most = 70_000
+    assert module.failure(44, 10) < 2**-46
+    assert module.failure(44, most) < 2**-40 < module.failure(44, 2 * most)
+    assert module.failure(15, 1 << 20) < 2**-59
+    with pytest.raises(Misuse, match="sum up fewer"):
+        peer.combine_slots([term] * (2 * most))
+    monkeypatch.setattr(module, "_FAILURE", module.failure(15, 2))
+    native.matrix(np.zeros((2 * SLOTS, 1), dtype=np.int16), native.layout(2 * SLOTS, 1))
+    for rows, columns in ((3 * SLOTS, 1), (1, 3 * SLOTS)):
+        with pytest.raises(Misuse, match="sum up fewer"):
+            native.matrix(np.zeros((rows, columns), dtype=np.int16), native.layout(rows, columns))
+
+
+def test_a_secret_key_is_not_written_down(native):
+    for write in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(Misuse, match="stays in its process"):
+            write(native.key())
+
+
 @pytest.mark.parametrize("columns", [2, 13])
 def test_noise_leaves_room_before_the_mask(native, ring, features, columns):
-    """Before the mask a product's noise is below 2**32, of 150 bits of q less 45 of t."""
+    """Before the mask a product's noise is below 2**27, of 150 bits of q less 45 of t."""
     at, key = native.layout(SLOTS, columns), native.key()
     matrix, weights = native.matrix(features(SLOTS, columns), at), ring.random(columns)
     asked = key.encrypt_weights(weights, at).reshape(2, -1, UPLINK)
@@ -98,7 +123,8 @@ def test_noise_leaves_room_before_the_mask(native, ring, features, columns):
     t, q = ring.primes[0], prod(MODULI)
     scaled = phase_of(key, total) * t
     noise = [abs((int(x) + q // 2) % q - q // 2) // t for x in scaled]
-    assert max(noise).bit_length() <= 32
+    assert max(noise).bit_length() <= 27
+    assert module.failure(15, 1) < 2**-59
 
 
 def test_no_two_encryptions_are_alike(native, ring):

@@ -109,6 +109,9 @@ def test_mistakes_of_this_side_are_misuse(scheme, features):
         scheme.layout(0, 3)
     with pytest.raises(Misuse, match="layout's shape"):
         scheme.matrix(features(7, 2), scheme.layout(2, 7))
+    for fractions in (np.full((7, 2), 0.5), np.full((7, 2), np.nan), np.full((7, 2), 1, dtype=object)):
+        with pytest.raises(Misuse, match="be integers"):
+            scheme.matrix(fractions, scheme.layout(7, 2))
     with pytest.raises(Misuse, match="at least one term"):
         scheme.peer(scheme.key().public).combine_slots([])
     with pytest.raises(Misuse, match="rlwe, rlwe-native, clear"):
