@@ -43,6 +43,7 @@ def test_sums_of_products_at_their_bounds(tier: str, prime: int, count: int, sta
     rows = edges(prime, (count, 5, SIZE), count)
     factors = edges(prime, (3, count, SIZE), count + 1)
     factors[0], rows[:, 0] = prime - 1, prime - 1
+    factors[1], rows[:, 1] = 2**26 - 1, 2**26 + 1  # products of 2**52 - 1: their lower halves are as large as any
     out = np.full((3, 5, SIZE), prime - 1 if start == "most" else 0, dtype=np.uint64)
     expected = summed(factors, rows, out, prime)
     Transform(prime, SIZE).add_products(out, factors, (0, count * SIZE, SIZE, 16), rows)
