@@ -188,13 +188,15 @@ class PublicKey:
         if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 32 * parts:
             raise ValueError("holds ciphertexts of another size than agreed")
         encoded = np.ascontiguousarray(data.reshape(len(data), parts, 32).transpose(1, 0, 2))
-        decoded, valid = zip(*(points.decode(part) for part in encoded), strict=True)
-        if not np.all(valid):
-            raise ValueError("holds a point that is no canonical encoding")
+        decoded = points.empty(parts, len(data))
+        for part, out in zip(encoded, decoded, strict=True):
+            out[:], valid = points.decode(part)
+            if not valid.all():
+                raise ValueError("holds a point that is no canonical encoding")
         if not encoded[0].any(axis=1).all() or _repeats(encoded[0]):
             raise ValueError("holds a row whose randomness is nothing or that of another row")
         bound = self._within((1 << self.scheme.bits) - 1 if bound is None else bound)
-        return Ciphertexts(self, bound, False, points.stack(decoded))
+        return Ciphertexts(self, bound, False, decoded)
 
     def _rows(self, values: Integers) -> Integers:
         values = values[:, None] if values.ndim == 1 else values
