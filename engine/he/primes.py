@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cache
 
 from engine import randomness
+from engine.errors import Misuse
 
 __all__ = ["has_small_factor", "is_prime", "random_below", "random_prime"]
 
@@ -35,7 +36,9 @@ def is_prime(n: int) -> bool:
 
 
 def random_prime(bits: int) -> int:
-    """Return a secret prime p = 3 mod 4 of exactly `bits` bits, the two highest of them set."""
+    """Return a secret prime p = 3 mod 4 of exactly `bits` bits, 16 or more, the two highest of them set."""
+    if bits < 16:
+        raise Misuse("Secret primes have 16 bits or more.")
     while True:
         start = int.from_bytes(randomness.random_bytes(-(-bits // 8)).tobytes(), "big") >> -bits % 8
         candidate = start | 3 << bits - 2 | 3

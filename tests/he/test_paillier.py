@@ -286,7 +286,9 @@ def test_composites(n: int) -> None:
 
 
 def test_random_primes_have_their_size() -> None:
-    for bits in (64, 100, 257):
+    with pytest.raises(Misuse, match="16 bits"):
+        random_prime(13)
+    for bits in (16, 64, 100, 257):
         p = random_prime(bits)
         assert p.bit_length() == bits
         assert p % 4 == 3
