@@ -30,7 +30,6 @@ a draw below a prime is repeated (of seeds and masks, never of secrets) and `ran
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from math import prod, sqrt
 
 import numpy as np
@@ -40,26 +39,35 @@ from engine import randomness
 from engine.errors import Misuse
 from engine.he.contexts import PRIMES
 from engine.he.encoding import SLOTS, Layout, layout
+from engine.he.polynomials import (
+    COLUMN,
+    MODULI,
+    PIECE,
+    SEED_BYTES,
+    P,
+    add,
+    add_noise,
+    add_product,
+    divided,
+    expanded,
+    forward,
+    inverse,
+    lifted,
+    require_reduced,
+    ternary,
+    transforms,
+    uniform,
+)
 from engine.he.rlwe import array_of, blocks_of, checked_terms, own_vector, require_matrix
 from engine.he.scheme import Bytes, Counts, PeerKey, Words
 from engine.he.secret import Secret
-from engine.kernels.masks import add_masks
-from engine.kernels.ntt import Transform
 from engine.kernels.tiers import kernel
 
-MODULI = (1125899906826241, 1125899906629633, 1125899905744897)  # the three largest below 2**50 that are 1 mod 2N
-SEED_BYTES = 32
 UPLINK = 8 * len(MODULI) * SLOTS + SEED_BYTES
 _ENTRY_BITS, _SLOT_BITS = 15, 44  # of factors: entries of a matrix, and residues modulo t around 0
 _TILE_BYTES = 8 * len(MODULI) * SLOTS
 _FAILURE = 2.0**-40
-_SPARE = 8  # draws of each residue polynomial that may be rejected; more are with probability below 2**-150
 _CHUNK = 32  # row tiles that are worked on together
-_PIECE = 16  # words of a tile that lie together
-
-_P = np.array(MODULI, dtype=np.uint64)
-_COLUMN = _P[:, None]
-_COFACTORS = np.array([pow(prod(MODULI) // p, -1, p) for p in MODULI], dtype=np.uint64)
 
 
 def answer_bytes(places: int) -> int:
@@ -67,97 +75,14 @@ def answer_bytes(places: int) -> int:
     return 8 * len(MODULI) * (SLOTS + places)
 
 
-@lru_cache(maxsize=1)
-def _transforms() -> tuple[list[Transform], list[Transform]]:
-    """Return the transforms for the primes of q, and for the plaintext primes."""
-    return [Transform(p, SLOTS) for p in MODULI], [Transform(t, SLOTS) for t in PRIMES]
-
-
-def _forward(polynomials: Words) -> Words:
-    """Transform (primes, ..., SLOTS) in place."""
-    for transform, rows in zip(_transforms()[0], polynomials, strict=True):
-        transform.forward(rows)
-    return polynomials
-
-
-def _inverse(polynomials: Words) -> Words:
-    for transform, rows in zip(_transforms()[0], polynomials, strict=True):
-        transform.inverse(rows)
-    return polynomials
-
-
-def _add_product(out: Words, factor: Words, rows: Words) -> None:
-    """Add a polynomial (primes, SLOTS) times rows (primes, r, SLOTS) to out, of the same shape; all transformed."""
-    for i, transform in enumerate(_transforms()[0]):
-        transform.add_products(out[i][None], factor[i], (0, 0, 0, _PIECE), rows[i][None])
-
-
-def _lifted(signed: NDArray[np.int64]) -> Words:
-    """Return small signed coefficients (SLOTS,) modulo each prime: (primes, SLOTS)."""
-    out = np.empty((len(MODULI), SLOTS), dtype=np.uint64)
-    kernel("bfv.lift")(signed, _P, out)
-    return out
-
-
-def _ternary() -> Words:
-    """Return a fresh uniform ternary polynomial, transformed: (primes, SLOTS)."""
-    out = np.empty((len(MODULI), SLOTS), dtype=np.uint64)
-    kernel("bfv.ternary")(randomness.random_words(SLOTS), _P, out)
-    return _forward(out)
-
-
-def _uniform(count: int) -> Words:
-    """Return uniform residues (primes, count); where one is not below its prime, all are drawn again."""
-    while True:
-        words = randomness.random_words((len(MODULI), count)) >> np.uint64(14)
-        if (words < _COLUMN).all():
-            return words
-
-
-def _add(out: Words, others: Words) -> Words:
-    kernel("bfv.add")(np.ascontiguousarray(others), _P, out)
-    return out
-
-
-def _add_noise(out: Words) -> Words:
-    kernel("bfv.add_noise")(randomness.random_words(SLOTS), _P, out)
-    return out
-
-
-def _expanded(seed: Bytes) -> Words:
-    """Return the uniform polynomial of a seed, transformed: (primes, SLOTS)."""
-    words = np.zeros(len(MODULI) * (SLOTS + _SPARE), dtype=np.uint64)
-    add_masks(words, seed.reshape(1, SEED_BYTES), np.array([1]), 0, out=words)
-    out = np.empty((len(MODULI), SLOTS), dtype=np.uint64)
-    for row, draws, p in zip(out, (words >> np.uint64(14)).reshape(len(MODULI), -1), _P, strict=True):
-        if (draws[:SLOTS] >= p).any():
-            draws = draws[draws < p]
-            if len(draws) < SLOTS:
-                raise ValueError("holds a seed that gives no polynomial")
-        row[:] = draws[:SLOTS]
-    return out
-
-
 def _received(wire: Bytes) -> Words:
     """Check and expand a ciphertext: both polynomials, transformed, (primes, 2, SLOTS)."""
     out = np.empty((len(MODULI), 2, SLOTS), dtype=np.uint64)
     out[:, 0] = wire[:-SEED_BYTES].view("<u8").reshape(-1, SLOTS)
-    _require_reduced(out[:, 0])
-    for transform, rows in zip(_transforms()[0], out, strict=True):
+    require_reduced(out[:, 0])
+    for transform, rows in zip(transforms()[0], out, strict=True):
         transform.forward(rows[0])
-    out[:, 1] = _expanded(wire[-SEED_BYTES:])
-    return out
-
-
-def _require_reduced(residues: Words) -> None:
-    if (residues >= _COLUMN).any():
-        raise ValueError("holds a ciphertext with a number out of range")
-
-
-def _divided(residues: Words, lane: int) -> Words:
-    """Return round(t x / q) modulo t for residues (primes, n) of x."""
-    out = np.empty(residues.shape[1], dtype=np.uint64)
-    kernel("bfv.divide")(np.ascontiguousarray(residues), np.uint64(PRIMES[lane]), _P, _COFACTORS, out)
+    out[:, 1] = expanded(wire[-SEED_BYTES:])
     return out
 
 
@@ -209,7 +134,7 @@ class NativeSecretKey(Secret):
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
-        self._secret = _ternary()
+        self._secret = ternary()
         self.public: Bytes = self._encryptions(np.zeros((len(MODULI), 1, SLOTS), dtype=np.uint64))[0]  # 1
 
     def encrypt_weights(self, weights: Words, layout: Layout) -> Bytes:
@@ -220,7 +145,7 @@ class NativeSecretKey(Secret):
 
     def encrypt_slots(self, values: Words) -> Bytes:
         slots = blocks_of(own_vector(values, values.shape[-1]))
-        return self._encrypt(np.stack([_transforms()[1][i].inverse(slots[i].copy()) for i in range(2)]))
+        return self._encrypt(np.stack([transforms()[1][i].inverse(slots[i].copy()) for i in range(2)]))
 
     def decrypt_rows(self, answer: Bytes, layout: Layout) -> Words:
         return self._decrypt(answer, layout.row_tiles, layout.row_places).reshape(2, -1)[:, : layout.rows]
@@ -230,14 +155,14 @@ class NativeSecretKey(Secret):
 
     def decrypt_slots(self, answer: Bytes, count: int) -> Words:
         plain = self._decrypt(answer, -(-count // SLOTS), np.arange(SLOTS))
-        return np.stack([_transforms()[1][i].forward(plain[i]) for i in range(2)]).reshape(2, -1)[:, :count]
+        return np.stack([transforms()[1][i].forward(plain[i]) for i in range(2)]).reshape(2, -1)[:, :count]
 
     def _encrypt(self, vectors: Words) -> Bytes:  # 2
         """Encrypt coefficients (2, tiles, SLOTS)."""
         wires = []
         for lane, vector in enumerate(vectors):
             scaled = np.empty((len(MODULI), vector.size), dtype=np.uint64)
-            kernel("bfv.scale")(vector.reshape(-1), np.uint64(PRIMES[lane]), _P, scaled)
+            kernel("bfv.scale")(vector.reshape(-1), np.uint64(PRIMES[lane]), P, scaled)
             wires.append(self._encryptions(scaled.reshape(len(MODULI), -1, SLOTS)))
         self._counts.encryptions += 2 * vectors.shape[1]
         return np.concatenate(wires)
@@ -248,15 +173,15 @@ class NativeSecretKey(Secret):
         out = np.empty((count, UPLINK), dtype=np.uint8)
         for i in range(count):
             out[i, -SEED_BYTES:] = randomness.random_bytes(SEED_BYTES)
-            body = _add(self._times_secret(_expanded(out[i, -SEED_BYTES:])), scaled[:, i])
-            out[i, :-SEED_BYTES] = _add_noise(body).astype("<u8", copy=False).reshape(-1).view(np.uint8)
+            body = add(self._times_secret(expanded(out[i, -SEED_BYTES:])), scaled[:, i])
+            out[i, :-SEED_BYTES] = add_noise(body).astype("<u8", copy=False).reshape(-1).view(np.uint8)
         return out
 
     def _times_secret(self, polynomial: Words) -> Words:
         """Return the coefficients of a transformed polynomial (primes, SLOTS) times the secret."""
         out = np.zeros((len(MODULI), 1, SLOTS), dtype=np.uint64)
-        _add_product(out, self._secret, polynomial[:, None])
-        return _inverse(out)[:, 0]
+        add_product(out, self._secret, polynomial[:, None])
+        return inverse(out)[:, 0]
 
     def _decrypt(self, answer: Bytes, tiles: int, places: NDArray[np.intp]) -> Words:  # 4
         """Return the values at the places, (2, tiles, places)."""
@@ -268,12 +193,12 @@ class NativeSecretKey(Secret):
     def _decrypted(self, lane: int, words: Words, places: NDArray[np.intp]) -> Words:
         cut = len(MODULI) * SLOTS
         c1, c0 = words[:cut].reshape(-1, SLOTS).astype(np.uint64), words[cut:].reshape(len(MODULI), -1)
-        _require_reduced(c1)
-        _require_reduced(c0)
+        require_reduced(c1)
+        require_reduced(c0)
         if not c1.any():
             raise ValueError("holds a ciphertext without randomness")
-        product = self._times_secret(_forward(c1))[:, places]
-        return _divided(_add(np.ascontiguousarray(_COLUMN - product), c0.astype(np.uint64)), lane)
+        product = self._times_secret(forward(c1))[:, places]
+        return divided(add(np.ascontiguousarray(COLUMN - product), c0.astype(np.uint64)), lane)
 
 
 class NativePeerKey:
@@ -289,7 +214,7 @@ class NativePeerKey:
         blocks = -(-count // SLOTS)
         totals = (self._combined(checked, block) for block in range(blocks))
         answer, shares = self.answer(totals, blocks, np.arange(SLOTS))
-        slots = [_transforms()[1][i].forward(shares[i]) for i in range(2)]
+        slots = [transforms()[1][i].forward(shares[i]) for i in range(2)]
         return answer, np.stack(slots).reshape(2, -1)[:, :count]
 
     def _combined(self, terms: list[tuple[Bytes, Words]], block: int) -> Sequence[Words]:
@@ -297,7 +222,7 @@ class NativePeerKey:
         for lane in range(2):
             for ciphertexts, factors in terms:
                 pair = _received(ciphertexts[lane, block])
-                _add_product(out[lane], _slot_factor(lane, factors[lane, block]), pair)
+                add_product(out[lane], _slot_factor(lane, factors[lane, block]), pair)
         self._counts.products += 2 * len(terms)
         return out[0], out[1]
 
@@ -314,27 +239,27 @@ class NativePeerKey:
     def _mask(self, lane: int, total: Words, places: NDArray[np.intp], out: Words) -> Words:
         """Fill one answer from a sum (primes, 2, SLOTS), which is changed; return the own share."""
         self._rerandomise(total)
-        _inverse(total)
+        inverse(total)
         cut = len(MODULI) * SLOTS
         answer = out[:cut].reshape(len(MODULI), SLOTS)
         answer[:] = total[:, 1]
-        _add_noise(answer)  # 3 b
-        mask = _uniform(len(places))
-        out[cut:] = _add(mask.copy(), total[:, 0][:, places]).reshape(-1)  # 3 c
+        add_noise(answer)  # 3 b
+        mask = uniform(len(places))
+        out[cut:] = add(mask.copy(), total[:, 0][:, places]).reshape(-1)  # 3 c
         t = np.uint64(PRIMES[lane])
-        share: Words = (t - _divided(mask, lane)) % t
+        share: Words = (t - divided(mask, lane)) % t
         return share
 
     def _rerandomise(self, total: Words) -> None:
         """Add Z u, u fresh and ternary."""
-        _add_product(total, _ternary(), self._zero)  # 3 a
+        add_product(total, ternary(), self._zero)  # 3 a
 
 
 def _slot_factor(lane: int, slots: Words) -> Words:
     """Return slot values as a factor of products, (primes, SLOTS), transformed; coefficients centred, below t/2."""
     t = PRIMES[lane]
-    coefficients = _transforms()[1][lane].inverse(slots.copy()).astype(np.int64)
-    return _forward(_lifted(np.where(coefficients > t // 2, coefficients - t, coefficients)))
+    coefficients = transforms()[1][lane].inverse(slots.copy()).astype(np.int64)
+    return forward(lifted(np.where(coefficients > t // 2, coefficients - t, coefficients)))
 
 
 class NativeMatrix:
@@ -350,7 +275,7 @@ class NativeMatrix:
 
     def _room(self, rows: int) -> Words:
         """Return space for rows of tiles, in the order in which products read them: pieces of one place together."""
-        return np.empty((len(MODULI), SLOTS // _PIECE, rows, self._layout.column_tiles, _PIECE), dtype=np.uint64)
+        return np.empty((len(MODULI), SLOTS // PIECE, rows, self._layout.column_tiles, PIECE), dtype=np.uint64)
 
     def times_weights(self, key: PeerKey, weights: Bytes) -> tuple[Bytes, Words]:
         at = self._layout
@@ -382,9 +307,9 @@ class NativeMatrix:
 
     def _add_products(self, out: Words, tiles: Words, start: int, rows: Words, along_columns: bool) -> None:
         """Add sums over column tiles, or over row tiles, from row `start` on, times rows (primes, n, 4, SLOTS)."""
-        row = self._layout.column_tiles * _PIECE
-        steps = (row, _PIECE) if along_columns else (_PIECE, row)
-        for i, transform in enumerate(_transforms()[0]):
+        row = self._layout.column_tiles * PIECE
+        steps = (row, PIECE) if along_columns else (PIECE, row)
+        for i, transform in enumerate(transforms()[0]):
             transform.add_products(out[i], tiles[i], (start * row, *steps, tiles.shape[2] * row), rows[i])
 
     @staticmethod
@@ -412,8 +337,8 @@ class NativeMatrix:
     def _transform(self, out: Words, start: int) -> None:
         """Fill (primes, pieces, rows, columns, 16) with the tiles from row `start` on."""
         for row, column in np.ndindex(out.shape[2:4]):
-            tile = _forward(_lifted(self._layout.tile(self._matrix, start + row, column)))
-            out[:, :, row, column] = tile.reshape(len(MODULI), -1, _PIECE)
+            tile = forward(lifted(self._layout.tile(self._matrix, start + row, column)))
+            out[:, :, row, column] = tile.reshape(len(MODULI), -1, PIECE)
 
 
 def _lanes(quad: Words) -> tuple[Words, Words]:

@@ -33,7 +33,7 @@ def parts(native, ring, features):
 
 def secret_of(key):
     """The coefficients of the secret as Python integers, -1, 0 or 1."""
-    residues = module._inverse(key._secret.copy())[0].astype(np.int64)
+    residues = module.inverse(key._secret.copy())[0].astype(np.int64)
     return np.where(residues > 1, residues - MODULI[0], residues)
 
 
@@ -48,7 +48,7 @@ def centred(residues):
 def phase_of(key, pair):
     """c0 - c1 s of a ciphertext (primes, 2, SLOTS), transformed."""
     product = key._times_secret(np.ascontiguousarray(pair[:, 1]))
-    return centred((module._inverse(pair.copy())[:, 0] + COLUMN - product) % COLUMN)
+    return centred((module.inverse(pair.copy())[:, 0] + COLUMN - product) % COLUMN)
 
 
 def test_the_parameters_are_within_the_standard_for_128_bits():
@@ -167,8 +167,8 @@ def test_oversized_noise_does_not_show_through_the_mask(native, parts, ring, ass
 def naive_c1(native, asked, tile):
     """What c1 would be without re-randomisation: anyone who knows what was asked can test a guess of the tile."""
     total = np.zeros((len(MODULI), 2, SLOTS), dtype=np.uint64)
-    module._add_product(total, module._forward(module._lifted(tile)), module._received(asked[0]))
-    return module._inverse(total)[:, 1]
+    module.add_product(total, module.forward(module.lifted(tile)), module._received(asked[0]))
+    return module.inverse(total)[:, 1]
 
 
 def test_the_receiver_cannot_test_a_guess_of_the_tile(native, parts, features, assert_uniform):
@@ -182,7 +182,7 @@ def test_the_receiver_cannot_test_a_guess_of_the_tile(native, parts, features, a
 def test_without_rerandomisation_the_receiver_could(native, parts, features, monkeypatch):
     _, peer, at, matrix, asked = parts
     monkeypatch.setattr(type(peer), "_rerandomise", lambda self, total: None)
-    monkeypatch.setattr(module, "_add_noise", lambda out: out)
+    monkeypatch.setattr(module, "add_noise", lambda out: out)
     returned = matrix.times_weights(peer, asked)[0][0].view("<u8")[: 3 * SLOTS].reshape(3, SLOTS)
     np.testing.assert_array_equal(returned, naive_c1(native, asked, at.tile(features(SLOTS, 1), 0, 0)))
 
