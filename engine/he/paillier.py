@@ -255,7 +255,7 @@ class PaillierPublicKey:
         """Return ciphertexts in big-endian bytes, (n, size), re-randomised unless they are fresh."""
         return self.modulus.leave(self._own(a if a.fresh else self.rerandomise(a)))
 
-    def from_bytes(self, data: Bytes, bound: int = _INT64, exponent: int = 0) -> Ciphertexts:
+    def from_bytes(self, data: Bytes, bound: int = _INT64 + 1, exponent: int = 0) -> Ciphertexts:
         """Check and read (n, size) bytes: numbers below n**2 that are invertible, else ValueError.
 
         So is an exponent beyond those of any float.
@@ -287,7 +287,7 @@ class PaillierPublicKey:
     def _checked(self, bound: int | None, integers: Numbers) -> int:
         largest = int(_magnitudes(integers).max(initial=0))
         if bound is None:
-            bound = max(largest, _INT64) if integers.dtype.kind == "i" else largest
+            bound = _INT64 + 1 if integers.dtype.kind == "i" else largest
         if largest > bound:
             raise Misuse("A value exceeds the bound that was given for it.")
         return self._within(bound)

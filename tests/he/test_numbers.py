@@ -52,6 +52,15 @@ def test_objects_of_numpys_own_integers_keep_their_size(
     assert peer.encrypt(np.array([LOWEST])).bound == 2**63
 
 
+def test_all_of_int64_comes_back_at_the_bound_that_nobody_gave(key: PaillierSecretKey, peer: PaillierPublicKey) -> None:
+    """Which is the same whether the lowest is among the values or not."""
+    a = peer.encrypt(np.array([LOWEST, 2**63 - 1]))
+    assert a.bound == peer.encrypt(np.array([0])).bound == 2**63
+    found = key.decrypt(key.public.from_bytes(peer.to_bytes(a)))
+    assert found.dtype == np.int64
+    assert found.tolist() == [-(2**63), 2**63 - 1]
+
+
 def test_lists_of_integers_that_no_dtype_holds_stay_exact(
     key: PaillierSecretKey, peer: PaillierPublicKey, pair: Ciphertexts
 ) -> None:

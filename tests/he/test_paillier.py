@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from phe import paillier as phe
 
 from engine.errors import Misuse
-from engine.he import phe_keys
+from engine.he import paillier, phe_keys
 from engine.he.packing import Lanes, decode, encode
 from engine.he.paillier import Ciphertexts, Paillier, PaillierPublicKey, PaillierSecretKey
 from engine.he.primes import is_prime, random_prime
@@ -270,6 +270,19 @@ def test_a_key_hides_its_primes(key: PaillierSecretKey) -> None:
     assert p % 4 == q % 4 == 3
     assert is_prime(p)
     assert is_prime(q)
+
+
+def test_primes_that_do_not_go_together_are_drawn_again(
+    key: PaillierSecretKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal ones, close ones, and those whose p - 1 and q - 1 share more than 2."""
+    p, q = key.primes
+    drawn = [p, p, p, p + 4, p, (p + 1) // 2, p, q]
+    monkeypatch.setattr(paillier, "random_prime", lambda bits: drawn.pop(0))
+    found = Paillier(2048).key().primes
+    assert found == (p, q)
+    assert math.gcd(p - 1, q - 1) == 2
+    assert abs(p - q) >> 924
 
 
 @pytest.mark.parametrize("n", [2, 3, 8191, 8209, 2**61 - 1, 2**521 - 1])
