@@ -335,6 +335,22 @@ def test_opposites_are_canonical_and_add_up_to_nothing() -> None:
     assert np.array_equal(opposite, np.array(expected))
 
 
+def test_opposites_borrow_as_far_as_they_must() -> None:
+    """2dxy of every size that leaves no room for a borrow in one word or several; y + x and y - x change places."""
+    near = [0, 1, 2, 17, 18, 19, 20, P - 20, P - 19, P - 18, P - 2, P - 1]
+    near += [2**bits - less for bits in (64, 128, 192) for less in range(20)] + [
+        2**192 + 2**64 - 1,
+        2**192 - 2**128 - 1,
+    ]
+    rows = np.array([[word for n in (3, 5, c) for word in words_of(n)] for c in near], dtype=np.uint64)
+    expected = np.array([[word for n in (5, 3, -c % P) for word in words_of(n)] for c in near], dtype=np.uint64)
+    assert np.array_equal(points.opposites(rows), expected)
+
+
+def words_of(number: int) -> list[int]:
+    return [number >> 64 * i & 2**64 - 1 for i in range(4)]
+
+
 def multiples(base: points.Points, values: Integers) -> points.Points:
     comb = points.Comb.of(base, 8, 6)
     numbers = np.zeros((len(values), 4), dtype=np.uint64)

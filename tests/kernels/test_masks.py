@@ -76,6 +76,14 @@ def test_a_later_counter_continues_the_stream(tier: str, counter: int) -> None:
         np.testing.assert_array_equal(whole[4 * blocks :], rest)
 
 
+def test_a_carry_reaches_the_pieces_that_follow(tier: str) -> None:
+    """Words are worked on in pieces; those after a carry into the high word begin with it."""
+    zeros, counter = np.zeros(1 << 17, dtype=np.uint32), (6 << 64) - 100
+    whole = masks.add_masks(zeros, KEYS[:1], SIGNS[:1], counter)
+    rest = masks.add_masks(zeros[4 * 200 :], KEYS[:1], SIGNS[:1], counter + 200)
+    np.testing.assert_array_equal(whole[4 * 200 :], rest)
+
+
 def test_nothing_to_mask_and_nobody_to_mask_for(tier: str) -> None:
     values = np.arange(10, dtype=np.uint64)
     np.testing.assert_array_equal(masks.add_masks(values, KEYS[:0], SIGNS[:0], 0), values)
