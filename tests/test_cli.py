@@ -185,7 +185,7 @@ BAD_DATA = {
     "no overlap": (
         broken("telco", lambda t: t.assign(client="X" + t["client"])),
         "telco",
-        "share no customer",
+        "the same kind of id",
         "'client' in",
     ),
 }

@@ -31,12 +31,16 @@ from numpy.typing import NDArray
 
 from engine.kernels import group
 from engine.psi.matching import in_byte_order, match, tags
-from engine.psi.session import ASSUMPTION, Points, Session, chunks, give, raised, require_distinct, take
+from engine.psi.session import ASSUMPTION, Points, Session, chunks, give, raised, take
 from engine.randomness import permutation
 from engine.runtime.channel import Channel
 from engine.runtime.message import Array, Bytes1, Bytes2, message
 from engine.runtime.party import Party
 from engine.runtime.protection import Blinded, Plain
+
+_WIDE = (
+    16  # bytes of a tag by which a peer's points are told apart; in one set much larger than the other, cut ones tie
+)
 
 
 @message(Blinded(ASSUMPTION))
@@ -96,8 +100,7 @@ def offer_and_pool(
     """Offer, raise and pool; return the own shuffle, and of each pooled tag the place in the sender's."""
     order, a = permutation(len(keys)), group.random_scalar()
     _offer(party, sender, keys[order], a, session, session.before)  # 2
-    theirs = _raise(party, sender, a, session, session.before + len(keys))
-    back = in_byte_order(theirs)[0]
+    theirs, back = _raise(party, sender, a, session, session.before + len(keys))
     give(sender, PooledTags, theirs[back])  # 3
     return order, back
 
@@ -107,7 +110,7 @@ def count_shared(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Raise, offer and count; return the own shuffle, and of the shared places in the pool and the receiver's."""
     order, b = permutation(len(keys)), group.random_scalar()
-    theirs = _raise(party, receiver, b, session, session.before)  # 2
+    theirs, _ = _raise(party, receiver, b, session, session.before)  # 2
     _offer(party, receiver, keys[order], b, session, session.before + len(theirs))
     pooled = np.concatenate(list(take(receiver, PooledTags, len(keys), theirs.shape[1])))  # 3
     return order, *match(pooled, theirs)
@@ -140,10 +143,15 @@ def _offer(party: Party, peer: Channel, keys: NDArray[np.uint8], scalar: int, se
         party.report("align", done + part.stop, session.total)
 
 
-def _raise(party: Party, peer: Channel, scalar: int, session: Session, done: int) -> NDArray[np.uint8]:
-    """Receive the peer's points and return the tags of them times the scalar, in the order received, shape (n, t)."""
+def _raise(
+    party: Party, peer: Channel, scalar: int, session: Session, done: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Receive the peer's points; return the tags of them times the scalar, (n, t), and the order that sorts them."""
     count, out = session.rows[peer.peer], []
     for part, points in zip(chunks(count), take(peer, Points, count, 32), strict=True):
-        out.append(tags(session.id, raised(peer, points, scalar), session.tag))
+        out.append(tags(session.id, raised(peer, points, scalar), _WIDE))
         party.report("align", done + part.stop, session.total)
-    return require_distinct(peer, np.concatenate(out))
+    wide = np.concatenate(out)
+    order, same = in_byte_order(wide)
+    peer.require(not same.any(), "sent a point twice")
+    return np.ascontiguousarray(wide[:, : session.tag]), order

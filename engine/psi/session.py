@@ -1,7 +1,7 @@
 """What every way of matching begins with and is made of: the greeting, the session, points sent in chunks.
 
-    1  every party -> every other    Hello: nonce, number of rows, digests of the id rule and of the plan
-       every party                   session id = SHA-256(mode, plan, id rule, (name, nonce, rows) of each in order)
+    1  every party -> every other    Hello: nonce, number of rows, digests of the id rule and of mode, parties and plan
+       every party                   session id = SHA-256(both digests, (name, nonce, rows) of each party in order)
 
 The session id enters the hash to the group and every tag, so nothing that was seen in one session matches anything in
 another. Chunks bound the size of a message and let both sides compute at once.
@@ -34,7 +34,7 @@ POINT_BYTES = 32
 ASSUMPTION = "DDH in ristretto255, random oracle"
 
 
-@message(Public("a nonce, the number of rows, digests of the id rule and of the plan"), limit=1 << 12)
+@message(Public("a nonce, the number of rows, digests of the id rule and of mode, parties and plan"), limit=1 << 12)
 class Hello:
     """First message of every matching."""
 
@@ -128,11 +128,13 @@ def greet(party: Party, mode: str, rows: int, spec: Spec, plan: bytes, budget: B
 
     Raises:
         Misuse: this party has no rows.
-        PeerFault: a peer has no rows, another id rule or another plan.
+        PeerFault: a peer has no rows, another id rule, or another plan: mode, order of the parties or context.
         Refused: a table is larger than this party's policy allows (the peer's too: each row is a guess at an id), or
             the budget is used up.
     """
-    mine = Hello(random_bytes(32).tobytes(), rows, spec.digest(), hashlib.sha256(plan).digest())
+    what = [mode.encode(), *(name.encode() for name in party.parties), plan]
+    agreed = hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in what)).digest()
+    mine = Hello(random_bytes(32).tobytes(), rows, spec.digest(), agreed)
     for peer in party.peers:
         party[peer].send(mine)
     hellos = {party.name: mine}
@@ -146,7 +148,7 @@ def greet(party: Party, mode: str, rows: int, spec: Spec, plan: bytes, budget: B
         party.policy.check_rows(hello.rows)
     for peer in party.peers:
         budget(peer, hellos[peer].rows)
-    digest = hashlib.sha256(f"synergos psi {mode}".encode().ljust(32, b"\0") + mine.plan + mine.spec)
+    digest = hashlib.sha256(b"synergos psi session".ljust(32, b"\0") + mine.plan + mine.spec)
     for name in party.parties:
         hello = hellos[name]
         digest.update(hashlib.sha256(name.encode()).digest() + hello.nonce + hello.rows.to_bytes(8, "big"))

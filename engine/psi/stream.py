@@ -5,6 +5,9 @@ part is padded to a size that depends on public sizes only: the mean plus a marg
 probability 2**-40 (Bernstein's inequality), filled with random keys. Several parts lie in a temporary folder, the
 hashed keys and row numbers of this party in files that are removed at the end.
 
+The sender sees how many rows each part shares, so parts are not made small: about 16,384 rows of the smaller set are in
+each, and where the larger has more than 64 times as many, its parts are of more than a million.
+
     for each part   2, 3  as in ecdh.py, with scalars of its own
     then            the sender's policy decides on the sum of the counts;  4  is the caller's
 """
@@ -12,7 +15,9 @@ hashed keys and row numbers of this party in files that are removed at the end.
 from __future__ import annotations
 
 import math
+import os
 import tempfile
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +35,7 @@ from engine.runtime.channel import Channel
 from engine.runtime.party import Party
 
 PART = 1 << 20
+SPREAD = 64  # how many times more rows of the larger set than of the smaller a part may hold and be of PART rows
 PAD = -1  # the row number of what only pads
 MESSAGES: tuple[type, ...] = (Hello, Points, PooledTags, Marks)
 _RECORD = np.dtype([("key", np.uint8, KEY_BYTES), ("row", "<i8")])
@@ -45,6 +51,11 @@ def part_size(rows: int, parts: int) -> int:
     return math.ceil(mean + nats / 3 + math.sqrt(nats * nats / 9 + 2 * nats * mean))
 
 
+def part_count(sizes: Collection[int]) -> int:
+    """Return the parts for sets of these sizes: PART rows of the larger in each, or PART / SPREAD of the smaller."""
+    return max(1, min(-(-max(sizes) // PART), min(sizes) * SPREAD // PART))
+
+
 class Parts:
     """One party's keys in parts. Use it in a `with` block: its end removes what was written.
 
@@ -54,7 +65,7 @@ class Parts:
     """
 
     def __init__(self, name: str, keys: Keys, session: Session, folder: Path | None) -> None:
-        self.parts = -(-max(session.rows.values()) // PART)
+        self.parts = part_count(session.rows.values())
         self.session = replace(
             session, rows={n: part_size(r, self.parts) for n, r in session.rows.items()}, parts=self.parts
         )
@@ -97,36 +108,38 @@ class Parts:
         if self._folder is None:
             self._shuffled = rows
         else:
-            rows.tofile(self._path("shuffle", part))
+            with open(self._path("shuffle", part), "wb", opener=_private) as file:
+                rows.tofile(file)
 
     def kept(self, part: int) -> Rows:
         """Return what was kept of a part."""
         return self._shuffled if self._folder is None else np.fromfile(self._path("shuffle", part), dtype=np.int64)
 
     def _divide(self, keys: Keys) -> None:
+        held = []
         for chunk in chunks(len(keys)):
             mine = np.ascontiguousarray(keys[chunk])
             records = np.empty(len(mine), dtype=_RECORD)
             records["key"], records["row"] = mine, np.arange(chunk.start, chunk.stop)
-            self._append(records, self._parts_of(mine))
-        for part in range(self.parts if self.parts > 1 else 0):
+            if self._folder is None:
+                held.append(records)
+            else:
+                self._append(records, self._parts_of(mine))
+        if self._folder is None:
+            self._records = np.concatenate(held)
+        for part in range(self.parts if len(keys) > PART else 0):  # else `start` has checked it
             self._require_distinct(part)
 
     def _parts_of(self, keys: Keys) -> NDArray[np.int64]:
-        if self.parts == 1:
-            return np.zeros(len(keys), dtype=np.int64)
         hashes = group.expanded(keys, b"SYNERGOS-PSI-V1-part_" + self.session.id)[:, :4]
         words = np.ascontiguousarray(hashes).view("<u4")[:, 0].astype(np.uint64)
         return (words * np.uint64(self.parts) >> np.uint64(32)).astype(np.int64)
 
     def _append(self, records: NDArray[np.void], parts: NDArray[np.int64]) -> None:
-        if self._folder is None:
-            self._records = np.concatenate([self._records, records])
-            return
         order = np.argsort(parts, kind="stable")
         bounds = np.searchsorted(parts[order], np.arange(self.parts + 1))
         for part in range(self.parts):
-            with self._path("keys", part).open("ab") as file:
+            with open(self._path("keys", part), "ab", opener=_private) as file:
                 records[order[bounds[part] : bounds[part + 1]]].tofile(file)
 
     def _read(self, part: int) -> NDArray[np.void]:
@@ -142,6 +155,10 @@ class Parts:
     def _path(self, what: str, part: int) -> Path:
         assert self._folder is not None
         return Path(self._folder.name) / f"{what}.{part}"
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def start(

@@ -27,10 +27,14 @@ same key: make a new one when the set changes, for two tables under one key woul
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
@@ -126,7 +130,7 @@ class Directory:
     tags: Bytes  # (n, t), sorted; n is padded
     labels: Bytes  # (n, w + 16) sealed, or (n, 0)
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """SHA-256 of all of it."""
         sizes = np.array([*self.tags.shape, self.labels.shape[1], self.verifiable], dtype="<u8").tobytes()
@@ -148,13 +152,18 @@ class Table:
         return f"Table({len(self.directory.tags):,} rows)"
 
     def save(self, folder: Path, secret: bytes) -> None:
-        """Write the table into a folder, its key sealed (AES-256-GCM) under a secret of 32 bytes."""
+        """Write the table into a folder, its key sealed (AES-256-GCM) under a secret of 32 bytes.
+
+        Only the owner may read the files, and they replace older ones whole, so who has those loaded keeps them.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         own, nonce = self.directory, random_bytes(12).tobytes()
         sealed = _cipher(secret).encrypt(nonce, self.key.to_bytes(32, "little"), own.digest)
-        np.save(folder / "tags.npy", own.tags)
-        np.save(folder / "labels.npy", own.labels)
-        (folder / "table").write_bytes(_MAGIC + bytes([own.verifiable]) + own.public + own.salt + nonce + sealed)
+        for name, array in (("tags.npy", own.tags), ("labels.npy", own.labels)):
+            with _replaced(folder / name) as file:
+                np.save(file, array)
+        with _replaced(folder / "table") as file:
+            file.write(_MAGIC + bytes([own.verifiable]) + own.public + own.salt + nonce + sealed)
 
     @classmethod
     def load(cls, folder: Path, secret: bytes) -> Table:
@@ -177,6 +186,18 @@ class Table:
         except InvalidTag:
             raise Misuse(f"the table in {folder} was sealed with another secret, or its files were changed") from None
         return cls(directory, int.from_bytes(key, "little"))
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[IO[bytes]]:
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:  # 0600
+        try:
+            yield file
+            file.close()
+            os.replace(file.name, path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
 
 
 def _cipher(secret: bytes) -> AESGCM:
@@ -221,7 +242,9 @@ def build(keys: Bytes, labels: Bytes | None = None, *, queries: int = QUERIES, v
         tags[part] = outputs[:, :size]
         if labels is not None:
             sealed[part] = _sealed(outputs, salt, labels[part])
-    order, _ = in_byte_order(tags)
+    order, same = in_byte_order(tags)
+    if same.any():  # a query would find the label of another row
+        return build(keys, labels, queries=queries, verifiable=verifiable)
     return Table(Directory(public_key(key), salt, verifiable, tags[order], sealed[order]), key)
 
 
@@ -289,14 +312,13 @@ def receiver(
     offer = sender.receive(Offer)  # 2
     _require_sound(sender, offer, verifiable, pinned)
     held = directory is not None and directory.digest == offer.digest
+    rows = len(directory.tags) if directory is not None and held else session.rows[sender.peer]
+    sender.require(offer.tag >= min(tag_size(rows, len(asked)), 32), "made tags that are too short")
     sender.send(Wanted(not held))
-    table = directory if directory is not None and held else _table(sender, offer, session.rows[sender.peer])  # 3
-    sender.require(
-        table.tags.shape[1] >= min(tag_size(len(table.tags), len(asked)), 32), "made tags that are too short"
-    )
+    table = directory if directory is not None and held else _table(sender, offer, rows)  # 3
     outputs = _outputs(party, sender, asked, Suite(verifiable), table.public)  # 4, 5
     mine, theirs = match(outputs[: len(keys), : table.tags.shape[1]], table.tags)  # 6
-    if len(mine) or min_intersection:
+    if len(mine) or min_intersection or party.policy.rules[0].min_intersection > 1:
         party.policy.check_intersection(len(mine), min_intersection)
     order = np.argsort(mine)
     mine, theirs = mine[order], theirs[order]
@@ -378,17 +400,15 @@ def _heads(tags: Bytes, size: int) -> NDArray[np.int64]:
 
 def _table(sender: Channel, offer: Offer, rows: int) -> Directory:
     p = prefix_size(rows)
-    counts = np.concatenate(list(take(sender, Prefixes, 256**p)))
-    sender.require(int(counts.sum(dtype=np.uint64)) == rows, "counted another number of tags than it offered")
-    tags, labels = np.empty((rows, offer.tag), dtype=np.uint8), np.empty((rows, offer.label), dtype=np.uint8)
-    heads = np.repeat(np.arange(256**p, dtype=">u4"), counts)
-    tags[:, :p] = heads.view(np.uint8).reshape(-1, 4)[:, 4 - p :]
+    ends = np.cumsum(np.concatenate(list(take(sender, Prefixes, 256**p))), dtype=np.uint64)
+    sender.require(int(ends[-1]) == rows, "counted another number of tags than it offered")
+    tags, labels = [], [np.empty((rows, 0), dtype=np.uint8)]
     for part, tails in zip(chunks(rows), take(sender, Tails, rows, offer.tag - p), strict=True):
-        tags[part, p:] = tails
+        heads = np.searchsorted(ends, np.arange(part.start, part.stop, dtype=np.uint64), side="right").astype(">u4")
+        tags.append(np.concatenate([heads.view(np.uint8).reshape(-1, 4)[:, 4 - p :], tails], axis=1))
     if offer.label:
-        for part, sealed in zip(chunks(rows), take(sender, Labels, rows, offer.label), strict=True):
-            labels[part] = sealed
-    table = Directory(offer.public, offer.salt, offer.verifiable, tags, labels)
+        labels = list(take(sender, Labels, rows, offer.label))
+    table = Directory(offer.public, offer.salt, offer.verifiable, np.concatenate(tags), np.concatenate(labels))
     sender.require(table.digest == offer.digest, "sent another table than it offered")
     return table
 

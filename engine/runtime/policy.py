@@ -89,15 +89,19 @@ class Policy:
     def check_intersection(self, shared: int, floor: int = 1) -> None:
         """Refuse an intersection below the larger of the run's and the policy's minimum; call before releasing it.
 
-        One row at the least must be shared, whatever the minimum: no protocol goes on with none.
+        One row at the least must be shared, whatever the minimum: no protocol goes on with none. Peers read the text:
+        above a minimum of one it does not tell none from few, or one guessed id would be tested by it.
         """
         least = max(1, floor, self.rules[0].min_intersection)
         if shared < least:
             raise Refused(
                 self.owner,
-                f"the parties share fewer customers than the minimum of {least:,}"
-                if shared
-                else "the parties share no customer: check that the id columns hold the same kind of id",
+                (
+                    f"the parties share fewer customers than the minimum of {least:,}"
+                    if least > 1
+                    else "the parties share no customer"
+                )
+                + ": check that the id columns hold the same kind of id",
             )
 
 
