@@ -4,6 +4,7 @@
     DIR/coordinator/         coordinator.toml root.pem tls.pem tls.key; synergos.db once it has run
     DIR/operators/NAME/      operator.toml root.pem tls.pem tls.key
     DIR/workers/NAME/        worker.toml policy.toml data.toml pins.toml identity.key root.pem tls.pem tls.key; runs/
+                             matched.db, what peers brought to match in 24 hours, if policy.toml limits it
 
 A worker's folder holds what that worker needs and nothing of the others but the fingerprints of their identities; move
 it to the organisation's own machine and set `coordinator` in worker.toml. Files are 0600, folders 0700.
@@ -45,6 +46,7 @@ _POLICY = """\
 # The one below allows every run that leaks nothing beyond what its protocols say. Narrow it:
 #   project = "bank-telco/*"        parties = ["bank", "telco"]      never = ["nric", "name"]
 #   min_intersection = 1000         max_rows = 2_000_000
+# Under every rule, what peers may match: [psi] with rows_per_peer_per_day, runs_per_peer_per_day, min_intersection.
 [[allow]]
 """
 

@@ -23,6 +23,7 @@ from engine.runtime.noise import RunKeys
 from engine.runtime.party import Party, Progress
 from node import control, dial, manifest, process
 from node.attach import Attachment
+from node.budget import DailyCount
 from node.folders import WorkerFolder, worker_folder, write
 
 LAST = "summary.json"  # the file that is written last: where it is, the results are complete
@@ -63,6 +64,8 @@ def play(folder: WorkerFolder, assignment: Assignment, say: control.Say) -> Play
     tables = vertical.read(job, me, folder.located)
     policy = folder.policy()
     policy = policy.within(policy.permit(vertical.proposal(job, tables)))
+    if policy.matching.counts:
+        policy = policy.counting(DailyCount(folder.path / "matched.db", me, policy.matching))
     tls = folder.tls()
     with Attachment(
         assignment.coordinator,

@@ -130,7 +130,7 @@ def greet(party: Party, mode: str, rows: int, spec: Spec, plan: bytes, budget: B
         Misuse: this party has no rows.
         PeerFault: a peer has no rows, another id rule, or another plan: mode, order of the parties or context.
         Refused: a table is larger than this party's policy allows (the peer's too: each row is a guess at an id), or
-            the budget is used up.
+            a budget, the policy's or the run's own, is used up.
     """
     what = [mode.encode(), *(name.encode() for name in party.parties), plan]
     agreed = hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in what)).digest()
@@ -146,6 +146,7 @@ def greet(party: Party, mode: str, rows: int, spec: Spec, plan: bytes, budget: B
         party[peer].require(hellos[peer].rows > 0, "has no rows to match: it must check the data it brought")
     for hello in hellos.values():
         party.policy.check_rows(hello.rows)
+    party.policy.check_match({peer: hellos[peer].rows for peer in party.peers})
     for peer in party.peers:
         budget(peer, hellos[peer].rows)
     digest = hashlib.sha256(b"synergos psi session".ljust(32, b"\0") + mine.plan + mine.spec)

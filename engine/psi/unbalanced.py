@@ -318,7 +318,7 @@ def receiver(
     table = directory if directory is not None and held else _table(sender, offer, rows)  # 3
     outputs = _outputs(party, sender, asked, Suite(verifiable), table.public)  # 4, 5
     mine, theirs = match(outputs[: len(keys), : table.tags.shape[1]], table.tags)  # 6
-    if len(mine) or min_intersection or party.policy.rules[0].min_intersection > 1:
+    if len(mine) or min_intersection or party.policy.min_intersection > 1:
         party.policy.check_intersection(len(mine), min_intersection)
     order = np.argsort(mine)
     mine, theirs = mine[order], theirs[order]
@@ -341,7 +341,7 @@ def sender(
         Refused: the budget is used up, a table is too large, or the policy sets a minimum that nobody can check here.
     """
     receiver, own = _only_peer(party), table.directory
-    if party.policy.rules[0].min_intersection > 1:
+    if party.policy.min_intersection > 1:
         raise Refused(party.policy.owner, "its policy sets a minimum of shared rows, which oprf hides from the sender")
     plan = _plan(own.verifiable, context)
     session = greet(party, "oprf", len(own.tags), spec or Spec(), plan, budget)  # 1

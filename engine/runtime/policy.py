@@ -10,20 +10,30 @@
     acknowledge = ["histograms"]           leaks accepted, by name
     min_security_bits = 128
 
+    [psi]                                  under every rule, each time rows are matched
+    min_intersection = 50
+    rows_per_peer_per_day = 5_000_000      rows that a peer may bring in 24 hours: each is a guess at an id
+    runs_per_peer_per_day = 20             repeated runs on changed sets tell what the changes did
+
 Rules on names are checked before a run starts (`permit`), rules on data inside it, before the value that depends on the
-data is sent (`check_intersection`).
+data is sent (`check_match`, `check_intersection`). Who counts what peers bring is given to `counting`: a
+worker counts on disk, over all its runs (node/budget.py). Where nobody counts, a day's limits hold in each run alone.
 """
 
 from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from engine.errors import Misuse, Refused
+
+UNLIMITED = 1 << 62
+Count = Callable[[Mapping[str, int]], None]
+"""Told what each peer brings to a run, name -> rows; Refused, and nothing counted, if that is more than is left."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +48,30 @@ class Rule:
     max_rows: int = 1 << 32
     acknowledge: tuple[str, ...] = ()
     min_security_bits: int = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matching:
+    """The [psi] entry: limits on matching rows; a day is any 24 hours."""
+
+    min_intersection: int = 1
+    rows_per_peer_per_day: int = UNLIMITED
+    runs_per_peer_per_day: int = UNLIMITED
+
+    @property
+    def counts(self) -> bool:
+        """Whether it must be remembered what peers brought."""
+        return min(self.rows_per_peer_per_day, self.runs_per_peer_per_day) < UNLIMITED
+
+    def check(self, owner: str, peer: str, rows: int, runs: int) -> None:
+        """Refuse if the rows and runs of a peer in a day, with those of the run that begins, are too many."""
+        if rows > self.rows_per_peer_per_day:
+            limit = f"{self.rows_per_peer_per_day:,} rows (rows_per_peer_per_day)"
+        elif runs > self.runs_per_peer_per_day:
+            limit = f"{self.runs_per_peer_per_day:,} runs (runs_per_peer_per_day)"
+        else:
+            return
+        raise Refused(owner, f"its policy lets {peer} match {limit} in 24 hours, and this run is beyond them")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +92,8 @@ class Policy:
 
     owner: str = "this organisation"
     rules: tuple[Rule, ...] = (Rule(),)
+    matching: Matching = Matching()
+    count: Count | None = None
 
     def permit(self, proposal: Proposal) -> Rule:
         """Return the rule under which the proposal may run; Refused with the reason if there is none."""
@@ -79,12 +115,29 @@ class Policy:
 
     def within(self, rule: Rule) -> Policy:
         """Return the policy narrowed to the rule that permitted the run."""
-        return Policy(self.owner, (rule,))
+        return replace(self, rules=(rule,))
+
+    def counting(self, count: Count) -> Policy:
+        """Return the policy with somebody who keeps count of what peers bring over all runs."""
+        return replace(self, count=count)
+
+    @property
+    def min_intersection(self) -> int:
+        """The least number of rows that must be shared."""
+        return max(self.rules[0].min_intersection, self.matching.min_intersection)
 
     def check_rows(self, rows: int) -> None:
         """Refuse a table with more rows than the rule allows."""
         if rows > self.rules[0].max_rows:
             raise Refused(self.owner, f"its policy allows at most {self.rules[0].max_rows:,} rows in a run")
+
+    def check_match(self, peers: Mapping[str, int]) -> None:
+        """Refuse a run to which a peer brings more rows, name -> rows, than is left to it; call before matching."""
+        if self.count is not None:
+            self.count(peers)
+            return
+        for peer, rows in peers.items():
+            self.matching.check(self.owner, peer, rows, 1)
 
     def check_intersection(self, shared: int, floor: int = 1) -> None:
         """Refuse an intersection below the larger of the run's and the policy's minimum; call before releasing it.
@@ -92,7 +145,7 @@ class Policy:
         One row at the least must be shared, whatever the minimum: no protocol goes on with none. Peers read the text:
         above a minimum of one it does not tell none from few, or one guessed id would be tested by it.
         """
-        least = max(1, floor, self.rules[0].min_intersection)
+        least = max(1, floor, self.min_intersection)
         if shared < least:
             raise Refused(
                 self.owner,
@@ -115,22 +168,29 @@ def load_policy(text: str, owner: str) -> Policy:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise Misuse(f"the policy of {owner} is not valid TOML: {error}") from None
-    if unknown := set(document) - {"allow"}:
-        raise Misuse(f"the policy of {owner} has no key {sorted(unknown)[0]!r}; rules stand in [[allow]]")
+    if unknown := set(document) - {"allow", "psi"}:
+        raise Misuse(
+            f"the policy of {owner} has no key {sorted(unknown)[0]!r}; rules stand in [[allow]], limits on matching "
+            "in [psi]"
+        )
     entries = document.get("allow", [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise Misuse(f"the rules in the policy of {owner} stand in [[allow]], with two brackets on each side")
-    return Policy(owner, tuple(_rule(entry, owner) for entry in entries))
+    limits = document.get("psi", {})
+    if not isinstance(limits, dict):
+        raise Misuse(f"the limits on matching in the policy of {owner} stand in [psi], with one bracket on each side")
+    rules = tuple(Rule(**_values(Rule, entry, "[[allow]]", owner)) for entry in entries)
+    return Policy(owner, rules, Matching(**_values(Matching, limits, "[psi]", owner)))
 
 
-def _rule(entry: Mapping[str, Any], owner: str) -> Rule:
-    known = {f.name: f for f in fields(Rule)}
+def _values(kind: type[Rule | Matching], entry: Mapping[str, Any], where: str, owner: str) -> dict[str, Any]:
+    known = {f.name: f for f in fields(kind)}
     values: dict[str, Any] = {}
     for key, value in entry.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise Misuse(f"[[allow]] in the policy of {owner} has no key {key!r}{hint}")
+            raise Misuse(f"{where} in the policy of {owner} has no key {key!r}{hint}")
         default = known[key].default
         match default:
             case tuple():
@@ -142,4 +202,4 @@ def _rule(entry: Mapping[str, Any], owner: str) -> Rule:
         if not fits:
             raise Misuse(f"{key} in the policy of {owner} must be {what}")
         values[key] = tuple(value) if isinstance(value, list) else value
-    return Rule(**values)
+    return values

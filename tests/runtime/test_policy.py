@@ -107,6 +107,23 @@ def test_a_refusal_does_not_tell_none_from_few() -> None:
     assert len(texts) == 1
 
 
+def test_what_peers_may_match_is_limited_in_each_run_and_by_whoever_counts() -> None:
+    limited = load_policy("[psi]\nmin_intersection = 5\nrows_per_peer_per_day = 10\n[[allow]]", "telco")
+    narrowed = limited.within(Rule(min_intersection=3))
+    assert narrowed.min_intersection == 5
+    assert limited.within(Rule(min_intersection=7)).min_intersection == 7
+    with pytest.raises(Refused, match="minimum of 5"):
+        narrowed.check_intersection(4)
+    narrowed.check_match({"bank": 10, "shop": 10})
+    with pytest.raises(Refused, match=r"lets shop match 10 rows \(rows_per_peer_per_day\) in 24 hours"):
+        narrowed.check_match({"bank": 10, "shop": 11})
+    with pytest.raises(Refused, match="lets bank match 0 runs"):
+        load_policy("[psi]\nruns_per_peer_per_day = 0", "telco").check_match({"bank": 1})
+    told: list[Any] = []
+    narrowed.counting(told.append).check_match({"shop": 11})
+    assert told == [{"shop": 11}]
+
+
 FILE = """
 [[allow]]
 project = "bank-telco/*"
@@ -151,6 +168,10 @@ def test_a_file_is_read() -> None:
         ("[[allow]]\nmax_rows = -1", "max_rows .* must be a whole number of 0 or more"),
         ("[[allow]]\nmax_rows = 1.5", "max_rows .* must be a whole number"),
         ("[[allow", "not valid TOML"),
+        ("[[psi]]\nmin_intersection = 5", r"stand in \[psi\], with one bracket"),
+        ("psi = 5", "one bracket"),
+        ("[psi]\nrows_per_day = 5", r"\[psi\] .* no key 'rows_per_day'; did you mean 'rows_per_peer_per_day'"),
+        ("[psi]\nruns_per_peer_per_day = -1", "runs_per_peer_per_day .* must be a whole number of 0 or more"),
     ],
 )
 def test_a_wrong_file_says_what_is_wrong(text: str, says: str) -> None:
