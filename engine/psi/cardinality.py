@@ -35,7 +35,6 @@ from engine.kernels.ring import Ring
 from engine.psi import stream
 from engine.psi.identifiers import Spec
 from engine.psi.session import Budget, unlimited
-from engine.runtime.channel import Channel
 from engine.runtime.message import MIB, Bytes1, Bytes2, Words2, message
 from engine.runtime.party import Party
 from engine.runtime.protection import Aggregate, Public, Sealed
@@ -105,13 +104,11 @@ def cardinality(
     folder: Path | None = None,
 ) -> int:
     """Return how many rows both parties share. Arguments and errors as in `intersect.intersect`."""
-    peer, parts = stream.start(
-        party, "ecdh cardinality", keys, pad=pad, context=context, spec=spec, budget=budget, folder=folder
-    )
-    with parts:
-        if party.name == party.parties[0]:
-            return _count_as_holder(party, peer, parts, min_intersection)
-        return _count_as_helper(party, peer, parts, min_intersection)[0]
+    mode = "ecdh cardinality"
+    with stream.started(
+        party, mode, keys, min_intersection, pad=pad, context=context, spec=spec, budget=budget, folder=folder
+    ) as run:
+        return _count_as_holder(run) if party.name == party.parties[0] else _count_as_helper(run)[0]
 
 
 def total(
@@ -147,11 +144,12 @@ def total(
     if party.name == holds:
         _check(values, len(keys))
     mode = f"ecdh sum of {holds} for {' '.join(learn)} under {scheme.name}"
-    peer, parts = stream.start(party, mode, keys, pad=pad, context=context, spec=spec, budget=budget, folder=folder)
-    with parts:
+    with stream.started(
+        party, mode, keys, min_intersection, pad=pad, context=context, spec=spec, budget=budget, folder=folder
+    ) as run:
         if values is not None and party.name == holds:
-            return _holder(party, peer, parts, values, scheme, learn, min_intersection)
-        return _helper(party, peer, parts, scheme, learn, min_intersection)
+            return _holder(run, values, scheme, learn)
+        return _helper(run, scheme, learn)
 
 
 def _check(values: NDArray[np.int64] | None, rows: int) -> None:
@@ -161,32 +159,22 @@ def _check(values: NDArray[np.int64] | None, rows: int) -> None:
         raise Misuse("the magnitudes of a column must add up to less than 2**62: scale the column")
 
 
-def _count_as_holder(party: Party, helper: Channel, parts: stream.Parts, floor: int) -> int:
-    stream.offer_all(party, helper, parts)  # 2, 3
-    count = helper.receive(Cardinality).count  # 4
-    helper.require(0 < count <= parts.parts * min(parts.session.rows.values()), "counted more rows than can be shared")
-    party.policy.check_intersection(count, floor)
+def _count_as_holder(run: stream.Run) -> int:
+    stream.offer_all(run)  # 2, 3
+    count, most = run.peer.receive(Cardinality).count, run.parts.parts * min(run.parts.session.rows.values())  # 4
+    run.peer.require(0 < count <= most, "counted more rows than can be shared")
+    run.check(count)
     return count
 
 
-def _count_as_helper(
-    party: Party, holder: Channel, parts: stream.Parts, floor: int
-) -> tuple[int, list[NDArray[np.uint8]]]:
-    shared, marks = stream.count_all(party, holder, parts, floor)  # 2, 3
-    holder.send(Cardinality(shared))  # 4
+def _count_as_helper(run: stream.Run) -> tuple[int, list[NDArray[np.uint8]]]:
+    shared, marks = stream.count_all(run)  # 2, 3
+    run.peer.send(Cardinality(shared))  # 4
     return shared, marks
 
 
-def _holder(
-    party: Party,
-    helper: Channel,
-    parts: stream.Parts,
-    values: NDArray[np.int64],
-    scheme: Scheme,
-    learn: list[str],
-    floor: int,
-) -> Total:
-    shared = _count_as_holder(party, helper, parts, floor)
+def _holder(run: stream.Run, values: NDArray[np.int64], scheme: Scheme, learn: list[str]) -> Total:
+    shared, helper, parts = _count_as_holder(run), run.peer, run.parts
     ring, key, layout = Ring(scheme.primes), scheme.key(), scheme.layout(parts.size, 1)
     share = np.zeros((2, values.shape[1]), dtype=np.uint64)
     helper.send(Key(key.public, values.shape[1]))  # 5
@@ -198,12 +186,12 @@ def _holder(
             with helper.blame():
                 masked = key.decrypt_weights(helper.receive(Sums).ciphertexts, layout)  # 6
             share[:, column : column + 1] = ring.add(share[:, column : column + 1], masked)
-    return Total(shared, _opened(party, helper, ring, share, learn))  # 7
+    return Total(shared, _opened(run, ring, share, learn))  # 7
 
 
-def _helper(party: Party, holder: Channel, parts: stream.Parts, scheme: Scheme, learn: list[str], floor: int) -> Total:
-    shared, marks = _count_as_helper(party, holder, parts, floor)
-    count = parts.session.rows[holder.peer]
+def _helper(run: stream.Run, scheme: Scheme, learn: list[str]) -> Total:
+    (shared, marks), holder = _count_as_helper(run), run.peer
+    count = run.parts.session.rows[holder.peer]
     ring, layout, brought = Ring(scheme.primes), scheme.layout(count, 1), holder.receive(Key)  # 5
     holder.require(0 < brought.columns <= 1 << 16, "brings a number of columns that cannot be")
     with holder.blame():
@@ -217,14 +205,15 @@ def _helper(party: Party, holder: Channel, parts: stream.Parts, scheme: Scheme, 
                 answer, own = matrix.times_rows(key, holder.receive(Values).ciphertexts)
             holder.send(Sums(answer))  # 6
             share[:, column : column + 1] = ring.add(share[:, column : column + 1], own)
-    return Total(shared, _opened(party, holder, ring, share, learn))  # 7
+    return Total(shared, _opened(run, ring, share, learn))  # 7
 
 
-def _opened(party: Party, peer: Channel, ring: Ring, share: Share, learn: list[str]) -> NDArray[np.int64] | None:
+def _opened(run: stream.Run, ring: Ring, share: Share, learn: list[str]) -> NDArray[np.int64] | None:
     """Send the own share to the peer, and add the peer's to it, as far as each is to learn the sums."""
+    peer = run.peer
     if peer.peer in learn:
         peer.send(Opening(share))
-    if party.name not in learn:
+    if run.party.name not in learn:
         return None
     theirs = peer.receive(Opening).share
     peer.require(theirs.shape == share.shape and ring.contains(theirs), "opened shares that cannot be")

@@ -26,7 +26,6 @@ from engine.psi import stream
 from engine.psi.ecdh import Marks, marked
 from engine.psi.identifiers import Spec
 from engine.psi.session import Budget, unlimited
-from engine.runtime.channel import Channel
 from engine.runtime.party import Party
 
 MESSAGES = stream.MESSAGES
@@ -71,24 +70,25 @@ def intersect(
     learns = receiver or party.parties[0]
     if learns not in party.parties:
         raise Misuse(f"the receiver must be one of {', '.join(party.parties)}")
-    peer, parts = stream.start(
-        party, f"ecdh for {learns}", keys, pad=pad, context=context, spec=spec, budget=budget, folder=folder
-    )
-    with parts:
-        return (_receiver if party.name == learns else _sender)(party, peer, parts, min_intersection)
+    mode = f"ecdh for {learns}"
+    with stream.started(
+        party, mode, keys, min_intersection, pad=pad, context=context, spec=spec, budget=budget, folder=folder
+    ) as run:
+        return _receiver(run) if party.name == learns else _sender(run)
 
 
-def _receiver(party: Party, sender: Channel, parts: stream.Parts, floor: int) -> Outcome:
-    stream.offer_all(party, sender, parts)  # 2, 3
+def _receiver(run: stream.Run) -> Outcome:
+    stream.offer_all(run)  # 2, 3
+    parts, sender = run.parts, run.peer
     found = [parts.kept(part)[marked(sender, parts.size)] for part in range(parts.parts)]  # 4
     rows = np.sort(np.concatenate(found))
     sender.require(not len(rows) or int(rows[0]) != stream.PAD, "marked a row that only pads")
-    party.policy.check_intersection(len(rows), floor)
+    run.check(len(rows))
     return Outcome(len(rows), rows)
 
 
-def _sender(party: Party, receiver: Channel, parts: stream.Parts, floor: int) -> Outcome:
-    shared, marks = stream.count_all(party, receiver, parts, floor)  # 2, 3
+def _sender(run: stream.Run) -> Outcome:
+    shared, marks = stream.count_all(run)  # 2, 3
     for bits in marks:
-        receiver.send(Marks(bits))  # 4
+        run.peer.send(Marks(bits))  # 4
     return Outcome(shared, None)

@@ -17,8 +17,9 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -161,18 +162,34 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def start(
+@dataclass(frozen=True)
+class Run:
+    """A matching that has begun, seen from one side."""
+
+    party: Party
+    peer: Channel
+    parts: Parts
+    floor: int  # the run's minimum of shared rows
+
+    def check(self, shared: int) -> None:
+        """Let this side's policy decide on the number of shared rows."""
+        self.party.policy.check_intersection(shared, self.floor)
+
+
+@contextmanager
+def started(
     party: Party,
     mode: str,
     keys: Keys,
+    floor: int,
     *,
     pad: bool,
     context: bytes,
     spec: Spec | None,
     budget: Budget,
     folder: Path | None,
-) -> tuple[Channel, Parts]:
-    """Greet the other party and divide the keys; the channel to it and the parts."""
+) -> Iterator[Run]:
+    """Greet the other party and divide the keys; what was written is gone when the block ends, however it does."""
     if len(party.peers) != 1:
         raise Misuse("this is between two parties; `align` matches the rows of more")
     if keys.ndim != 2 or keys.shape[1] != KEY_BYTES or keys.dtype != np.uint8:
@@ -181,28 +198,29 @@ def start(
         require_distinct(keys)
     rows = bucket(len(keys)) if pad else len(keys)
     session = greet(party, mode, rows, spec or Spec(), context, budget)  # 1
-    return party[party.peers[0]], Parts(party.name, keys, session, folder)
+    with Parts(party.name, keys, session, folder) as parts:
+        yield Run(party, party[party.peers[0]], parts, floor)
 
 
-def offer_all(party: Party, sender: Channel, parts: Parts) -> None:
+def offer_all(run: Run) -> None:
     """The receiver's steps 2 and 3 for every part; `Parts.kept` then gives the rows in the order of each shuffle."""
-    for part in range(parts.parts):
-        keys, rows = parts.padded(part)
-        order, _ = offer_and_pool(party, sender, keys, parts.at(part))
-        parts.keep(part, rows[order])
+    for part in range(run.parts.parts):
+        keys, rows = run.parts.padded(part)
+        order, _ = offer_and_pool(run.party, run.peer, keys, run.parts.at(part))
+        run.parts.keep(part, rows[order])
 
 
-def count_all(party: Party, receiver: Channel, parts: Parts, floor: int) -> tuple[int, list[NDArray[np.uint8]]]:
+def count_all(run: Run) -> tuple[int, list[NDArray[np.uint8]]]:
     """The sender's steps 2 and 3 for every part, then its policy.
 
     Returns how many rows are shared and, for each part, which points of the receiver's shuffle are, a bit each.
     """
     shared, marks = 0, []
-    for part in range(parts.parts):
-        _, pooled, places = count_shared(party, receiver, parts.padded(part)[0], parts.at(part))
-        bits = np.zeros(parts.session.rows[receiver.peer], dtype=np.bool_)
+    for part in range(run.parts.parts):
+        _, pooled, places = count_shared(run.party, run.peer, run.parts.padded(part)[0], run.parts.at(part))
+        bits = np.zeros(run.parts.session.rows[run.peer.peer], dtype=np.bool_)
         bits[places] = True
         marks.append(np.packbits(bits, bitorder="little"))
         shared += len(pooled)
-    party.policy.check_intersection(shared, floor)
+    run.check(shared)
     return shared, marks
