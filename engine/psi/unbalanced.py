@@ -9,9 +9,7 @@
     5                                       <---        Answers  k r_x H(x), and a proof if the table is verifiable
     6  x is in Y  iff  its tag is in the table, and then its label opens
 
-The function is that of oprf.py; of an output, the first bytes are the tag, the second half makes the key of the label
-(AES-256-GCM), so tags say nothing about labels. Chen, Laine, Rindal 2017, section 1; Jarecki, Liu 2010; labels as in
-Chen, Huang, Laine, Rindal 2018.
+The function is that of oprf.py, the table that of table.py. Chen, Laine, Rindal 2017, section 1; Jarecki, Liu 2010.
 
 The receiver learns which of its ids the sender holds, their labels, and about how many rows the table has (padded). The
 sender learns about how many ids were asked (padded): not which, nor how many matched. So it cannot hold the result to
@@ -26,39 +24,24 @@ same key: make a new one when the set changes, for two tables under one key woul
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import IO, Annotated
+from typing import Annotated
 
 import numpy as np
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
-from engine.errors import Misuse, PeerFault, Refused
+from engine.errors import Misuse, Refused
 from engine.kernels import group
-from engine.psi.identifiers import KEY_BYTES, Spec, require_distinct
-from engine.psi.matching import in_byte_order, match, tag_size
-from engine.psi.oprf import PROOF_BYTES, Suite, public_key
-from engine.psi.session import Budget, bucket, chunks, give, greet, padded, raised, take, unlimited
-from engine.randomness import random_bytes
+from engine.psi.identifiers import Spec
+from engine.psi.matching import match, tag_size
+from engine.psi.oprf import PROOF_BYTES, Suite
+from engine.psi.session import Budget, chunks, give, greet, padded, raised, take, unlimited
+from engine.psi.table import LONGEST_LABEL, SEAL, Bytes, Directory, Table, check, opened
 from engine.runtime.channel import Channel
 from engine.runtime.message import Array, Bytes2, message
 from engine.runtime.party import Party
 from engine.runtime.protection import Blinded, Public, Sealed
 
-Bytes = NDArray[np.uint8]
-QUERIES = 1 << 20
-LONGEST_LABEL = 512
-_SEAL = 16  # bytes that AES-GCM adds
-_NONCE = bytes(12)  # each key of a label seals one label
-_MAGIC = b"SYNERGOS OPRF 1\n"
 _ASSUMPTION = "one-more gap Diffie-Hellman in ristretto255, random oracle"
 
 
@@ -121,156 +104,6 @@ MESSAGES: tuple[type, ...] = (Offer, Wanted, Prefixes, Tails, Labels, Queries, A
 
 
 @dataclass(frozen=True)
-class Directory:
-    """The part of a table that receivers get, and may keep for their next queries."""
-
-    public: bytes  # k G
-    salt: bytes  # fresh in each table
-    verifiable: bool
-    tags: Bytes  # (n, t), sorted; n is padded
-    labels: Bytes  # (n, w + 16) sealed, or (n, 0)
-
-    @cached_property
-    def digest(self) -> bytes:
-        """SHA-256 of all of it."""
-        sizes = np.array([*self.tags.shape, self.labels.shape[1], self.verifiable], dtype="<u8").tobytes()
-        whole = hashlib.sha256(b"synergos oprf table" + self.public + self.salt + sizes)
-        for array in (self.tags, self.labels):
-            for part in chunks(len(array)):
-                whole.update(array[part].tobytes())
-        return whole.digest()
-
-
-@dataclass(frozen=True)
-class Table:
-    """A sender's set, evaluated once under a key that no other table has; `key` is secret."""
-
-    directory: Directory
-    key: int
-
-    def __repr__(self) -> str:
-        return f"Table({len(self.directory.tags):,} rows)"
-
-    def save(self, folder: Path, secret: bytes) -> None:
-        """Write the table into a folder, its key sealed (AES-256-GCM) under a secret of 32 bytes.
-
-        Only the owner may read the files, and they replace older ones whole, so who has those loaded keeps them.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        own, nonce = self.directory, random_bytes(12).tobytes()
-        sealed = _cipher(secret).encrypt(nonce, self.key.to_bytes(32, "little"), own.digest)
-        for name, array in (("tags.npy", own.tags), ("labels.npy", own.labels)):
-            with _replaced(folder / name) as file:
-                np.save(file, array)
-        with _replaced(folder / "table") as file:
-            file.write(_MAGIC + bytes([own.verifiable]) + own.public + own.salt + nonce + sealed)
-
-    @classmethod
-    def load(cls, folder: Path, secret: bytes) -> Table:
-        """Read a saved table; tags and labels stay on disk until they are used.
-
-        Raises:
-            Misuse: the folder holds no table, another secret sealed it, or the files were changed.
-        """
-        try:
-            raw = (folder / "table").read_bytes()
-            tags, labels = (np.load(folder / name, mmap_mode="r") for name in ("tags.npy", "labels.npy"))
-        except (OSError, ValueError):
-            raise Misuse(f"{folder} holds no table that can be read: make it again with build()") from None
-        if not raw.startswith(_MAGIC) or len(raw) != len(_MAGIC) + 1 + 32 + 32 + 12 + 32 + _SEAL:
-            raise Misuse(f"{folder} holds no table of this version: make it again with build()")
-        flag, public, salt, nonce, sealed = _cut(raw[len(_MAGIC) :], 1, 32, 32, 12, 32 + _SEAL)
-        directory = Directory(public, salt, flag == b"\1", tags, labels)
-        try:
-            key = _cipher(secret).decrypt(nonce, sealed, directory.digest)
-        except InvalidTag:
-            raise Misuse(f"the table in {folder} was sealed with another secret, or its files were changed") from None
-        return cls(directory, int.from_bytes(key, "little"))
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[IO[bytes]]:
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:  # 0600
-        try:
-            yield file
-            file.close()
-            os.replace(file.name, path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-
-
-def _cipher(secret: bytes) -> AESGCM:
-    if len(secret) != 32:
-        raise Misuse("The key of a table is sealed under a secret of 32 bytes.")
-    return AESGCM(secret)
-
-
-def _cut(raw: bytes, *widths: int) -> Iterator[bytes]:
-    at = 0
-    for width in widths:
-        yield raw[at : at + width]
-        at += width
-
-
-def build(keys: Bytes, labels: Bytes | None = None, *, queries: int = QUERIES, verifiable: bool = False) -> Table:
-    """Evaluate a set once, under a fresh key.
-
-    Args:
-        keys: shape (n, 16), dtype uint8, distinct: from `identifiers.encode`.
-        labels: what to release for each row that is asked for, shape (n, w), dtype uint8, w at most 512; or none.
-        queries: the most ids that the table is asked for in all; tags are sized so that none of them matches by
-            accident but with probability 2**-40.
-        verifiable: whether answers carry a proof; costs the receiver as much again.
-
-    Raises:
-        Misuse: keys or labels of another form, two rows with one id, or no rows.
-    """
-    _check(keys)
-    if labels is not None and (labels.dtype != np.uint8 or labels.ndim != 2 or len(labels) != len(keys)):
-        raise Misuse("labels have one row for each key, shape (n, w), dtype uint8")
-    if labels is not None and not 0 < labels.shape[1] <= LONGEST_LABEL:
-        raise Misuse(f"a label has 1 to {LONGEST_LABEL} bytes: give a reference to what is longer")
-    key, suite, salt = group.random_scalar(), Suite(verifiable), random_bytes(32).tobytes()
-    rows = bucket(len(keys))
-    size = tag_size(rows, queries)
-    width = 0 if labels is None else labels.shape[1] + _SEAL
-    tags = random_bytes(rows * size).reshape(rows, size)  # those that are not overwritten pad: outputs look like these
-    sealed = random_bytes(rows * width).reshape(rows, width)
-    for part in chunks(len(keys)):
-        outputs = suite.evaluated(key, np.ascontiguousarray(keys[part]))
-        tags[part] = outputs[:, :size]
-        if labels is not None:
-            sealed[part] = _sealed(outputs, salt, labels[part])
-    order, same = in_byte_order(tags)
-    if same.any():  # a query would find the label of another row
-        return build(keys, labels, queries=queries, verifiable=verifiable)
-    return Table(Directory(public_key(key), salt, verifiable, tags[order], sealed[order]), key)
-
-
-def _check(keys: Bytes) -> None:
-    if keys.ndim != 2 or keys.shape[1] != KEY_BYTES or keys.dtype != np.uint8:
-        raise Misuse(f"keys to match have shape (rows, {KEY_BYTES}) and dtype uint8: make them with encode()")
-    if not len(keys):
-        raise Misuse("there are no rows to match: check the data brought to this run")
-    require_distinct(keys)
-
-
-def _label_keys(outputs: Bytes, salt: bytes) -> Iterator[AESGCM]:
-    raw = outputs[:, 32:].tobytes()
-    return (AESGCM(hashlib.sha256(salt + raw[i : i + 32]).digest()) for i in range(0, len(raw), 32))
-
-
-def _sealed(outputs: Bytes, salt: bytes, labels: Bytes) -> Bytes:
-    pairs = zip(_label_keys(outputs, salt), labels, strict=True)
-    return _rows([k.encrypt(_NONCE, x.tobytes(), None) for k, x in pairs], labels.shape[1] + _SEAL)
-
-
-def _rows(parts: list[bytes], width: int) -> Bytes:
-    return np.frombuffer(b"".join(parts), dtype=np.uint8).reshape(-1, width)
-
-
-@dataclass(frozen=True)
 class Found:
     """What a receiver learns."""
 
@@ -306,7 +139,7 @@ def receiver(
         Refused: too few rows are shared, or a table is too large, for this party's policy.
     """
     sender = _only_peer(party)
-    _check(keys)
+    check(keys)
     asked = padded(keys)
     session = greet(party, "oprf", len(asked), spec or Spec(), _plan(verifiable, context))  # 1
     offer = sender.receive(Offer)  # 2
@@ -322,7 +155,9 @@ def receiver(
         party.policy.check_intersection(len(mine), min_intersection)
     order = np.argsort(mine)
     mine, theirs = mine[order], theirs[order]
-    return Found(mine, _opened(sender, outputs[mine], table.salt, table.labels[theirs]), table)
+    with sender.blame():
+        labels = opened(outputs[mine], table.salt, table.labels[theirs])
+    return Found(mine, labels, table)
 
 
 def sender(
@@ -371,7 +206,7 @@ def _require_sound(sender: Channel, offer: Offer, verifiable: bool, pinned: byte
     sender.require(offer.verifiable == verifiable, "offered a table of the other mode")
     sender.require(5 <= offer.tag <= 32, "offered tags of a size that cannot be")
     sender.require(
-        offer.label == 0 or _SEAL < offer.label <= LONGEST_LABEL + _SEAL, "offered labels of a size that cannot be"
+        offer.label == 0 or SEAL < offer.label <= LONGEST_LABEL + SEAL, "offered labels of a size that cannot be"
     )
     _, valid = group.multiply(np.frombuffer(offer.public, dtype=np.uint8)[None], 1)
     sender.require(bool(valid.all()), "has a public key that is not a canonical element of the group, or its identity")
@@ -430,13 +265,3 @@ def _outputs(party: Party, sender: Channel, asked: Bytes, suite: Suite, public: 
         out.append(outputs)
         party.report("match", part.stop, len(asked))
     return np.concatenate(out)
-
-
-def _opened(sender: Channel, outputs: Bytes, salt: bytes, sealed: Bytes) -> Bytes:
-    if not sealed.shape[1]:
-        return sealed
-    try:
-        pairs = zip(_label_keys(outputs, salt), sealed, strict=True)
-        return _rows([k.decrypt(_NONCE, x.tobytes(), None) for k, x in pairs], sealed.shape[1] - _SEAL)
-    except InvalidTag:
-        raise PeerFault(sender.peer, "sealed a label under another key than its row's") from None

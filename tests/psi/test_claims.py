@@ -16,7 +16,8 @@ from engine.psi import align, cardinality, intersect, session, stream, unbalance
 from engine.psi.identifiers import Spec, encode
 from engine.psi.oprf import Suite
 from engine.psi.session import Hello, greet
-from engine.psi.unbalanced import Offer, Prefixes, Table, Tails, Wanted, build
+from engine.psi.table import Table, build
+from engine.psi.unbalanced import Offer, Prefixes, Tails, Wanted
 from engine.runtime.party import Party
 from engine.runtime.policy import Policy, Rule
 

@@ -13,6 +13,7 @@ import pytest
 
 from engine.kernels import group
 from engine.psi import intersect, session, unbalanced
+from engine.psi import table as tables
 from engine.psi.align import MESSAGES, align
 from engine.psi.identifiers import encode
 from engine.psi.matching import tag_size
@@ -125,7 +126,7 @@ def test_what_tables_cost_is_the_formula_of_the_readme(
 ) -> None:
     rows, queries, label = bucket(300), bucket(20), 5
     seen = counter(monkeypatch)
-    table = unbalanced.build(encode(np.arange(300)), np.zeros((300, label), np.uint8), verifiable=verifiable)
+    table = tables.build(encode(np.arange(300)), np.zeros((300, label), np.uint8), verifiable=verifiable)
     assert seen.pop("multiplications") == 300
 
     def role(party: Party) -> Any:
@@ -138,7 +139,7 @@ def test_what_tables_cost_is_the_formula_of_the_readme(
     for entries in play({"shop": role, "bank": role}, (session.Hello, *unbalanced.MESSAGES)).values():
         for entry in entries:
             seen[entry.message.split(".")[-1]] += entry.bytes
-    tag, prefix = tag_size(rows, unbalanced.QUERIES), unbalanced.prefix_size(rows)
+    tag, prefix = tag_size(rows, tables.QUERIES), unbalanced.prefix_size(rows)
     proofs = 64 * verifiable * chunks(queries)
     points = 32 * queries + HEADER * chunks(queries)
     few = 1 + 5 * verifiable * chunks(queries)  # the check of the public key, and what a proof costs whatever its size

@@ -17,7 +17,8 @@ from engine.psi import session, unbalanced
 from engine.psi.identifiers import Spec, encode
 from engine.psi.oprf import Suite, public_key
 from engine.psi.session import Hello, PerPeer, bucket
-from engine.psi.unbalanced import Answers, Directory, Found, Labels, Offer, Prefixes, Table, Tails, build
+from engine.psi.table import Directory, Table, build
+from engine.psi.unbalanced import Answers, Found, Labels, Offer, Prefixes, Tails
 from engine.runtime.party import Party
 from engine.runtime.policy import Policy, Rule
 
