@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.errors import PeerFault, Refused
+from engine.errors import LinkLost, PeerFault, Refused
 from engine.kernels import tiers
 from engine.psi import align, cardinality, intersect, session, stream, unbalanced
 from engine.psi.identifiers import Spec, encode
@@ -128,6 +128,37 @@ def test_parts_are_files_of_their_owner_alone(play: Play, monkeypatch: pytest.Mo
     play(dict.fromkeys(("bank", "telco"), role), intersect.MESSAGES)
     assert {name.split(".")[0] for name in modes} == {"keys", "shuffle"}
     assert set(modes.values()) == {0o600}
+    assert not list(tmp_path.iterdir())
+
+
+@in_memory
+@pytest.mark.parametrize("leaver", ["bank", "telco"])
+def test_nothing_is_left_where_a_peer_stops_half_way(
+    play: Play, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, leaver: str
+) -> None:
+    if tiers.tier() == "reference":
+        pytest.skip("parts are padded with hundreds of rows, which takes minutes in Python integers")
+    monkeypatch.setattr(stream, "PART", 16)
+    seen = set()
+
+    def role(party: Party) -> Any:
+        if party.name == leaver:
+            channel = next(iter(party.channels.values()))
+            send, sent = channel.send, []
+
+            def half(message: Any) -> None:
+                sent.append(message)
+                if len(sent) == 4:  # a greeting, and points of the first two parts or so
+                    seen.update(path.name.split(".")[0] for path in tmp_path.glob("*/*"))
+                    raise LinkLost(leaver, "it went")
+                send(message)
+
+            channel.send = half  # type: ignore[method-assign]
+        return intersect.intersect(party, encode(np.arange(40)), folder=tmp_path)
+
+    with pytest.raises(LinkLost):
+        play(dict.fromkeys(("bank", "telco"), role), intersect.MESSAGES)
+    assert "keys" in seen
     assert not list(tmp_path.iterdir())
 
 
