@@ -28,7 +28,8 @@ def in_byte_order(rows: Rows) -> tuple[Positions, NDArray[np.bool_]]:
     """
     words = _words(rows)
     order = np.argsort(words[0])
-    tie = words[0][order[1:]] == words[0][order[:-1]]
+    heads = words[0][order]
+    tie = heads[1:] == heads[:-1]
     same = _same(words, order, tie)
     # One word sorts four times as fast as all of them and settles nearly every case: rows are hashes. It does not
     # where rows tie in it without being equal, or more than two tie.
