@@ -28,6 +28,7 @@ from engine.he.logarithm import LONGEST, Logarithms
 from engine.he.secret import Secret
 from engine.kernels import group, points
 from engine.kernels.constants import GENERATOR, ORDER
+from engine.kernels.lists import check_lists
 from engine.kernels.points import Comb, Points
 
 Bytes = NDArray[np.uint8]
@@ -143,7 +144,7 @@ class PublicKey:
     def sum_by_list(self, c: Ciphertexts, offsets: Integers, members: Integers) -> Ciphertexts:
         """Return the sum of the rows members[offsets[i]:offsets[i + 1]] for each list i."""
         self._own(c)
-        offsets, members = points.check_lists(offsets, members, len(c))
+        offsets, members = check_lists(offsets, members, len(c))
         bound = self._within(c.bound * int(np.diff(offsets).max(initial=0)))
         sums = points.stack(points.sum_by_list(part, offsets, members) for part in c.points)
         return Ciphertexts(self, bound, False, sums)

@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import Misuse
+from engine.kernels.lists import Places, check_lists, evenly, pieces
 from engine.kernels.tiers import kernel
 
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint64]
-Places = NDArray[np.int64]
 
 __all__ = ["MAX_BITS", "FixedBase", "Modulus", "SquareModulus"]
 
@@ -185,25 +185,24 @@ class Modulus:
     def product_by_list(self, a: Words, offsets: Places, members: Places) -> Words:
         """Return the product of the rows a[members[offsets[i]:offsets[i + 1]]] for each i, 1 for none.
 
-        Long lists are multiplied in pieces, so that lanes have equal work.
+        Raises Misuse for offsets that do not ascend and for members that are no rows.
         """
         self._require(a)
-        offsets, members = _lists(offsets, members, len(a))
-        if len(offsets) == 1 or len(members) == 0:
+        offsets, members = check_lists(offsets, members, len(a))
+        if len(members) == 0:
             return np.repeat(self.one, len(offsets) - 1, axis=0)
-        pieces = np.maximum(1, -(-np.diff(offsets) // _PIECE))
-        bounds = np.concatenate([[0], np.cumsum(pieces)])
-        starts = np.repeat(offsets[:-1] - _PIECE * bounds[:-1], pieces) + _PIECE * np.arange(bounds[-1])
-        starts = np.append(starts, offsets[-1])
+        starts, stops, bounds = pieces(offsets, _PIECE)
+        order = evenly(stops - starts)
+        starts, stops = starts[order], stops[order]
         run = kernel("montgomery.products")
         partial = self._filled(
-            int(bounds[-1]),
-            -(-len(members) // int(bounds[-1])),
-            lambda s, out: run(a, starts[s.start : s.stop + 1], members, self.one, self.kernel_words, out),
+            len(order),
+            -(-len(members) // len(order)),
+            lambda s, out: run(a, starts[s], stops[s], members, self.one, self.kernel_words, out),
         )
-        if bounds[-1] == len(pieces):
-            return partial
-        return self.product_by_list(partial, bounds, np.arange(len(partial)))
+        ranks = np.empty_like(order)
+        ranks[order] = np.arange(len(order))
+        return partial[ranks] if len(ranks) == len(offsets) - 1 else self.product_by_list(partial, bounds, ranks)
 
     def product(self, a: Words) -> Words:
         """Return the product of all rows, a single row."""
@@ -387,14 +386,3 @@ def _digits(numbers: Bytes, width: int, count: int | None = None) -> Bytes:
     if digits[:, :extra].any():
         raise Misuse("An exponent is longer than its base was prepared for.")
     return np.ascontiguousarray(digits[:, extra:])
-
-
-def _lists(offsets: Places, members: Places, rows: int) -> tuple[Places, Places]:
-    well_formed = offsets.ndim == 1 and offsets.dtype.kind in "iu" and len(offsets) > 0
-    if not well_formed or offsets[0] != 0 or offsets[-1] != len(members) or (offsets[1:] < offsets[:-1]).any():
-        raise Misuse("Offsets of lists are integers that ascend from 0 to the number of members.")
-    if members.ndim != 1 or members.dtype.kind not in "iu":
-        raise Misuse("Members of lists are row numbers, an array of integers.")
-    if len(members) and (members.min() < 0 or members.max() >= rows):
-        raise Misuse("A list names a row that is not there.")
-    return np.ascontiguousarray(offsets, dtype=np.int64), np.ascontiguousarray(members, dtype=np.int64)

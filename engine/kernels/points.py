@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from engine.errors import Misuse
 from engine.kernels.constants import ORDER
 from engine.kernels.group import Bytes, Mask, _elements, _in_threads, _words, digits_of
+from engine.kernels.lists import Places, check_lists, evenly, pieces
 from engine.kernels.tiers import kernel
 
 Points = NDArray[np.uint64]
-Positions = NDArray[np.int64]
 
 __all__ = ["Comb", "Points", "add", "decode", "encode", "opposites", "sum_by_list", "times", "unmask"]
 
@@ -51,42 +51,22 @@ def add(p: Points, q: Points) -> Points:
     return sum_by_list(stack([p, q]).reshape(-1, ROW), np.arange(len(p) + 1) * 2, pairs.reshape(-1))
 
 
-def sum_by_list(points: Points, offsets: Positions, members: Positions) -> Points:
+def sum_by_list(points: Points, offsets: Places, members: Places) -> Points:
     """Return the sum of the rows members[offsets[i]:offsets[i + 1]] for each list i, the identity for an empty one.
 
-    Lists are summed in pieces of one size, the longest first, so that lanes and threads have equal work. Raises Misuse
-    for offsets that do not ascend and for members that are no rows.
+    Raises Misuse for offsets that do not ascend and for members that are no rows.
     """
     offsets, members = check_lists(offsets, members, len(points))
     if not len(members):
         return identities(len(offsets) - 1)
-    starts, stops, bounds = _pieces(offsets)
-    order = np.argsort(starts - stops, kind="stable")
+    starts, stops, bounds = pieces(offsets, _PIECE)
+    order = evenly(stops - starts)
     starts, stops, partial = starts[order], stops[order], empty(len(order))
     run = kernel("points.sums")
     _in_threads(len(order), lambda s: run(points, members, starts[s], stops[s], partial[s]), work=_PIECE)
     ranks = np.empty_like(order)
     ranks[order] = np.arange(len(order))
     return partial[ranks] if len(ranks) == len(offsets) - 1 else sum_by_list(partial, bounds, ranks)
-
-
-def _pieces(offsets: Positions) -> tuple[Positions, Positions, Positions]:
-    """Cut lists into pieces; return where each piece starts and stops, and the pieces of each list as offsets."""
-    counts = np.maximum(1, -(-np.diff(offsets) // _PIECE))
-    bounds = np.concatenate([[0], np.cumsum(counts)])
-    starts = np.repeat(offsets[:-1] - _PIECE * bounds[:-1], counts) + _PIECE * np.arange(bounds[-1])
-    return starts, np.minimum(starts + _PIECE, np.repeat(offsets[1:], counts)), bounds
-
-
-def check_lists(offsets: Positions, members: Positions, count: int) -> tuple[Positions, Positions]:
-    """Return lists of rows as int64 arrays; raises Misuse unless offsets cover all members and members are rows."""
-    if any(array.ndim != 1 or array.dtype.kind not in "iu" for array in (offsets, members)):
-        raise Misuse("Lists are given by two flat arrays of integers: offsets, and the rows that are their members.")
-    if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(members) or (offsets[1:] < offsets[:-1]).any():
-        raise Misuse("Offsets of lists ascend from 0 to the number of members.")
-    if len(members) and not (members.min() >= 0 and members.max() < count):
-        raise Misuse(f"A list names a row that is not among the {count} that there are.")
-    return tuple(np.ascontiguousarray(array, dtype=np.int64) for array in (offsets, members))  # type: ignore[return-value]
 
 
 def unmask(masks: Points, points: Points, scalar: int) -> Points:

@@ -334,18 +334,18 @@ def fixed_power_rows(digits, table, modulus, out, lanes, like):
 
 
 @helper
-def list_step(offsets, members, first, step, places, staging, like):
+def list_step(starts, stops, members, first, step, places, staging, like):
     """Name row number `step` of each of the lists from `first`; return the mask of the list being that long."""
     for lane in range(places.size):
-        i = min(first + lane, offsets.shape[0] - 2)
-        inside = offsets[i] + step < offsets[i + 1]
-        places[lane] = members[offsets[i] + step] if inside else 0
+        i = min(first + lane, starts.size - 1)
+        inside = starts[i] + step < stops[i]
+        places[lane] = members[starts[i] + step] if inside else 0
         staging[lane] = _0 - U(inside)
     return get(staging, 0, like)
 
 
 @helper
-def product_rows(a, offsets, members, one, modulus, out, lanes, like):
+def product_rows(a, starts, stops, members, one, modulus, out, lanes, like):
     """Multiply the rows that each list names; lanes go on, with factors of 1, until the longest of theirs is over."""
     n, work = spread_words(modulus, lanes, like), workspace(modulus, lanes)
     x, y, places = room(1, out, lanes), room(1, out, lanes), np.empty(lanes, np.int64)
@@ -353,15 +353,17 @@ def product_rows(a, offsets, members, one, modulus, out, lanes, like):
     for first in range(0, out.shape[0], lanes):
         longest = 0
         for i in range(first, min(first + lanes, out.shape[0])):
-            longest = max(longest, offsets[i + 1] - offsets[i])
+            longest = max(longest, stops[i] - starts[i])
         x[:] = unit
         for step in range(longest):
-            inside = list_step(offsets, members, first, step, places, staging, like)
-            gather(a, places, y, like)
+            into = x if step == 0 else y
+            inside = list_step(starts, stops, members, first, step, places, staging, like)
+            gather(a, places, into, like)
             for j in range(out.shape[1]):
                 idle = get(unit, j, like)
-                put(y, j, idle ^ ((idle ^ get(y, j, like)) & inside))
-            product(x, x, y, n, work, lanes, like)
+                put(into, j, idle ^ ((idle ^ get(into, j, like)) & inside))
+            if step:
+                product(x, x, y, n, work, lanes, like)
         settled(x, n, y, lanes, like)
         scatter(x, out, first, like)
 

@@ -495,7 +495,7 @@ def listed_residue_products(modulus: Modulus, residues: Array) -> Iterator[Case]
     lists = np.array([0, 0, 1, 1, 3, 6, 14, 15, 16, 16, 30], dtype=np.int64)
     members = np.random.default_rng(6).integers(1, len(residues), lists[-1])
     out = np.empty((len(lists) - 1, modulus.words), np.uint64)
-    yield (residues, lists, members, modulus.one, modulus.kernel_words), (out,)
+    yield (residues, lists[:-1].copy(), lists[1:].copy(), members, modulus.one, modulus.kernel_words), (out,)
 
 
 def residue_pairs_joined(modulus: Modulus, residues: Array) -> Iterator[Case]:

@@ -193,7 +193,7 @@ def test_arrays_of_other_shapes_are_refused() -> None:
         m.add(a, a[:, :5])
     with pytest.raises(Misuse, match="one row for each"):
         m.powers(a, np.zeros((2, 4), dtype=np.uint8))
-    with pytest.raises(Misuse, match="not there"):
+    with pytest.raises(Misuse, match="not among the 3"):
         m.product_by_list(a, np.array([0, 1]), np.array([3]))
     with pytest.raises(Misuse, match="ascend"):
         m.product_by_list(a, np.array([0, 2]), np.array([0]))

@@ -102,12 +102,12 @@ def fixed_powers(digits: Digits, table: Words, modulus: Words, out: Words) -> No
         out[i] = ring.write([first])[0]
 
 
-def products(a: Words, offsets: Places, members: Places, one: Words, modulus: Words, out: Words) -> None:
-    """The product of the rows that each list names, `one` for none; list i is members[offsets[i]:offsets[i + 1]]."""
+def products(a: Words, starts: Places, stops: Places, members: Places, one: Words, modulus: Words, out: Words) -> None:
+    """The product of the rows that each list names, `one` for none; list i is members[starts[i]:stops[i]]."""
     ring = _Ring(modulus, out.shape[1])
     for i in range(len(out)):
         total = ring.read(one)[0]
-        for x in ring.read(a[members[offsets[i] : offsets[i + 1]]]):
+        for x in ring.read(a[members[starts[i] : stops[i]]]):
             total = ring.product(total, x)
         out[i] = ring.write([total])[0]
 

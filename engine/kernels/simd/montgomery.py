@@ -351,9 +351,9 @@ def fixed_powers(digits, table, modulus, out):
     residues.fixed_power_rows(digits, table, modulus, out, LANES, broadcast(_0))
 
 
-@kernel(_ROWS, _PLACES, _PLACES, _ROWS, _MODULUS, _OUT)
-def products(a, offsets, members, one, modulus, out):
-    residues.product_rows(a, offsets, members, one, modulus, out, LANES, broadcast(_0))
+@kernel(_ROWS, _PLACES, _PLACES, _PLACES, _ROWS, _MODULUS, _OUT)
+def products(a, starts, stops, members, one, modulus, out):
+    residues.product_rows(a, starts, stops, members, one, modulus, out, LANES, broadcast(_0))
 
 
 @kernel(_ROWS, _MODULUS, _OUT)
