@@ -10,7 +10,7 @@ keeps only the low bits of each masked word, which masks modulo 2**bits just as 
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,11 +60,22 @@ def _target(values: NDArray[Word], out: NDArray[Word] | None) -> NDArray[Word]:
     return out
 
 
-def quantise(values: NDArray[np.floating], bits: int, limit: float) -> NDArray[np.int64]:
-    """Return real numbers (n,) times 2**bits as int64, to the nearest, halves to the even, held within +-limit first.
+def quantise(
+    values: NDArray[np.floating],
+    bits: int,
+    limit: float,
+    rounding: Literal["nearest", "stochastic"] = "nearest",
+    key: Bytes | None = None,
+    counter: int = 0,
+) -> NDArray[np.int64]:
+    """Return real numbers (n,) times 2**bits as int64, held within +-limit first.
 
-    `astype` of the result to uint32 or uint64 is its residue. Raises Misuse where limit * 2**bits exceeds 2**53, or a
-    value is not a number.
+    rounding: "nearest", halves to the even; or "stochastic", up with the probability of the fraction, to 53 bits of it,
+    so that the mean is the number itself (Alistarh et al., QSGD, NeurIPS 2017, section 3.1). That takes the key
+    stream of `key`, uint8 (32,), 8 bytes a number from `counter` on: **not one that masks anything**, nor another call.
+
+    `astype` of the result to uint32 or uint64 is its residue. Raises Misuse where limit * 2**bits exceeds 2**53, a
+    value is not a number, or the key does not go with the rounding.
     """
     if values.ndim != 1 or not 0 <= bits <= 53 or not 0 < limit * 2.0**bits <= 2.0**53:
         raise Misuse(
@@ -72,8 +83,16 @@ def quantise(values: NDArray[np.floating], bits: int, limit: float) -> NDArray[n
         )
     if np.isnan(values).any():
         raise Misuse("A value to be quantised is not a number; check what was trained.")
-    out = np.empty(values.shape, dtype=np.int64)
-    kernel("masks.quantise")(np.ascontiguousarray(values, dtype=np.float64), 2.0**bits, limit * 2.0**bits, out)
+    if rounding not in ("nearest", "stochastic") or (key is None) != (rounding == "nearest"):
+        raise Misuse('Numbers are rounded to the "nearest" without a key, or "stochastic" with one.')
+    numbers = np.ascontiguousarray(values, dtype=np.float64)
+    out = np.zeros(values.shape, dtype=np.int64)
+    if key is None:
+        kernel("masks.quantise")(numbers, 2.0**bits, limit * 2.0**bits, out)
+        return out
+    draws = out.view(np.uint64)
+    add_masks(draws, np.reshape(key, (1, -1)), np.ones(1), counter, out=draws)
+    kernel("masks.quantise_by_draw")(numbers, 2.0**bits, limit * 2.0**bits, out)
     return out
 
 

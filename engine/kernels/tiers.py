@@ -30,6 +30,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "ring.product": ("reference", "portable"),
     "masks.add": TIERS,
     "masks.quantise": ("reference", "portable"),
+    "masks.quantise_by_draw": ("reference", "portable"),
     "masks.pack": ("reference", "portable"),
     "masks.unpack": ("reference", "portable"),
     "sums.histogram": ("reference", "portable"),

@@ -333,6 +333,32 @@ def quantisings() -> Iterator[Case]:
         yield (np.tile(values, 3), factor, limit), (np.empty(3 * values.size, np.int64),)
 
 
+def drawn_quantisings() -> Iterator[Case]:
+    """Draws at both ends, and on either side of the fraction; negative numbers nearer to 0 than a fraction can tell."""
+    values = [
+        0,
+        -0.0,
+        0.5,
+        1.5,
+        -0.5,
+        0.49999999999999994,
+        2.0**40 + 0.25,
+        -(2.0**60),
+        np.inf,
+        -np.inf,
+        1e-320,
+        -1e-320,
+    ]
+    values += [2.0**-53, -(2.0**-53), -0.75 * 2.0**-53, 1 - 2.0**-53, 0.1, -0.1, 2.0**52 - 0.5]
+    draws = []
+    for value in values:
+        fraction = int(min((value % 1) if np.isfinite(value) else 0, 1) * 2**53)
+        draws += [k % 2**53 << 11 | low for k in (fraction - 1, fraction, 0, 2**53 - 1) for low in (0, 2**11 - 1)]
+    held = np.array(draws, dtype=np.uint64).view(np.int64)
+    for factor, limit in ((1.0, 2.0**53), (2.0**20, 2.0**30), (1.0, 1.5)):
+        yield (np.repeat(values, 8), factor, limit), (held.copy(),)
+
+
 def packings() -> Iterator[Case]:
     words = np.resize(np.array([0, 2**64 - 1, 1, 2**63, 0x0123456789ABCDEF], dtype=np.uint64), 23)
     for bits in (1, 3, 8, 31, 32, 33, 63, 64):
@@ -512,6 +538,7 @@ EDGES: dict[str, Callable[[], Iterator[Case]]] = {
     "ring.product": ring_cases(matrix_products),
     "masks.add": maskings,
     "masks.quantise": quantisings,
+    "masks.quantise_by_draw": drawn_quantisings,
     "masks.pack": packings,
     "masks.unpack": unpackings,
     "sums.histogram": histograms,

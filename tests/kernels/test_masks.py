@@ -124,6 +124,40 @@ def test_numbers_are_rounded_to_the_nearest_and_held(tier: str) -> None:
             bad()
 
 
+def test_stochastic_rounding_has_the_mean_of_what_is_rounded(tier: str) -> None:
+    """Each number, often: the mean within six standard deviations, and both neighbours and nothing else."""
+    count = 300 if tier == "reference" else 40_000
+    for number in (0.3, -0.3, 2.75, -5.1, 0.5, 7.0, -7.0, 0.0):
+        drawn = masks.quantise(np.full(count, number / 16), 4, 1.0, "stochastic", KEYS[0], counter=9 << 64)
+        fraction = number - np.floor(number)
+        assert abs(drawn.mean() - number) <= 6 * np.sqrt(fraction * (1 - fraction) / count)
+        assert set(np.unique(drawn)) <= {np.floor(number), np.ceil(number)}
+        assert fraction == 0 or len(np.unique(drawn)) == 2
+
+
+def test_stochastic_rounding_follows_its_key(tier: str) -> None:
+    """As the stream of the key says, the same for the same key and counter, and held within the limit."""
+    values = np.random.default_rng(4).normal(0, 3, 101)
+    once = masks.quantise(values, 10, 4.0, "stochastic", KEYS[1])
+    draws = masks.add_masks(np.zeros(101, np.uint64), KEYS[1:2], np.ones(1), 0) >> np.uint64(11)
+    scaled = np.clip(values * 2**10, -(2**12), 2**12)
+    fractions = scaled - np.floor(scaled)
+    np.testing.assert_array_equal(once, np.floor(scaled) + (draws.astype(np.float64) < fractions * 2**53))
+    np.testing.assert_array_equal(masks.quantise(values, 10, 4.0, "stochastic", KEYS[1]), once)
+    assert (masks.quantise(values, 10, 4.0, "stochastic", KEYS[1], counter=51) != once).any()
+    assert (masks.quantise(values, 10, 4.0, "stochastic", KEYS[2]) != once).any()
+    assert masks.quantise(values[:0], 10, 4.0, "stochastic", KEYS[2]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("stochastic",), ("nearest", KEYS[0]), ("up", KEYS[0]), ("stochastic", KEYS[0][:16]), ("stochastic", KEYS[0], -1)],
+)
+def test_a_rounding_without_its_key_is_refused(arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(Misuse):
+        masks.quantise(np.zeros(3), 4, 1.0, *arguments)
+
+
 def test_a_sum_of_masked_numbers_is_the_sum(tier: str) -> None:
     """Three parties, a mask for each pair; what is published is uniform, and the sum is exact."""
     numbers = np.random.default_rng(3).normal(0, 3, (3, 500))

@@ -36,6 +36,15 @@ def quantise(values, factor, limit, out):
         out[i] = np.int64(np.rint(min(max(values[i] * factor, -limit), limit)))
 
 
+@kernel(reads(types.float64, 1), types.float64, types.float64, writes(types.int64, 1))
+def quantise_by_draw(values, factor, limit, out):
+    for i in range(values.size):
+        held = min(max(values[i] * factor, -limit), limit)
+        low = np.floor(held)
+        draw = np.float64(U(out[i]) >> U(11))
+        out[i] = np.int64(low) + np.int64(draw < (held - low) * 2.0**53)
+
+
 @kernel(reads(types.uint64, 1), types.uint64, writes(types.uint8, 1))
 def pack(numbers, bits, out):
     """Hold fewer than 8 bits over from number to number; a number of 64 bits is taken in two halves."""

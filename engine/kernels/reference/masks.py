@@ -5,6 +5,7 @@ Words are numbers of 32 bits; with `wide` two of them, the low one first, are a 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,17 @@ def quantise(values: NDArray[np.float64], factor: float, limit: float, out: NDAr
     """Fill int64 with values * factor, rounded to the nearest, halves to the even, and held within +-limit."""
     for i, value in enumerate(values):
         out[i] = round(min(max(float(value) * factor, -limit), limit))
+
+
+def quantise_by_draw(values: NDArray[np.float64], factor: float, limit: float, out: NDArray[Any]) -> None:
+    """Fill int64 as `quantise` does, but round up where the upper 53 of the 64 bits that `out` holds are below 2**53
+    times the fraction: what is above the next lower integer, as float64.
+    """
+    for i, value in enumerate(values):
+        held = min(max(float(value) * factor, -limit), limit)
+        low = math.floor(held)
+        draw = int(out[i]) % (1 << 64) >> 11
+        out[i] = low + (draw < (held - low) * 2**53)
 
 
 def pack(numbers: NDArray[np.uint64], bits: int, out: NDArray[np.uint8]) -> None:
