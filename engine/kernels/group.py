@@ -9,9 +9,7 @@ valid, as far as the caveats of README.md go.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from engine import randomness
 from engine.errors import Misuse
 from engine.kernels.constants import ORDER, D, P
+from engine.kernels.threads import in_threads
 from engine.kernels.tiers import kernel
 
 Bytes = NDArray[np.uint8]
@@ -278,16 +277,7 @@ def _require(valid: Mask) -> None:
 
 
 def _in_threads(count: int, run: Callable[[slice], None], work: int = 1) -> None:
-    """Run over slices of the rows, each in a thread where there is enough work in them; kernels hold no lock."""
-    threads = min(os.cpu_count() or 1, count * work // _PER_THREAD)
-    if threads < 2:
-        if count:
-            run(slice(0, count))
-        return
-    size = -(-count // threads) + 15 & ~15  # whole steps of the widest kernel
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(run, slice(i, min(i + size, count))) for i in range(0, count, size)]:
-            done.result()
+    in_threads(count, run, _PER_THREAD / work)
 
 
 def _halved_digits(scalar: Scalar) -> NDArray[np.int8]:

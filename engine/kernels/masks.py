@@ -16,12 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import Misuse
+from engine.kernels.threads import in_threads
 from engine.kernels.tiers import kernel
 
 __all__ = ["add_masks", "pack", "quantise", "to_real", "unpack"]
 
 Bytes = NDArray[np.uint8]
 Word = TypeVar("Word", np.uint32, np.uint64)
+
+_PER_THREAD = 1 << 20  # words of 32 bits
+_STEP = 1 << 12  # whole blocks, and pieces that kernels keep in the cache
 
 
 def add_masks(
@@ -43,10 +47,15 @@ def add_masks(
         raise Misuse("The counter of a mask lies in [0, 2**128).")
     if result is not values:
         result[:] = values
-    halves = np.array([counter >> 64, counter & (1 << 64) - 1], dtype=np.uint64)
-    kernel("masks.add")(
-        np.ascontiguousarray(keys).view("<u4"), signs < 0, halves, result.itemsize == 8, result.view("<u4")
-    )
+    run, lines, words = kernel("masks.add"), np.ascontiguousarray(keys).view("<u4"), result.view("<u4")
+
+    def part(s: slice) -> None:
+        first = (counter + s.start // 4) % (1 << 128)
+        halves = np.array([first >> 64, first & (1 << 64) - 1], dtype=np.uint64)
+        run(lines, signs < 0, halves, result.itemsize == 8, words[s])
+
+    if len(keys):
+        in_threads(len(words), part, _PER_THREAD / len(keys), _STEP)
     return result
 
 

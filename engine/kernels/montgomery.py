@@ -14,9 +14,7 @@ must be public, as ciphertexts are.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 
 from engine.errors import Misuse
 from engine.kernels.lists import Places, check_lists, evenly, pieces
+from engine.kernels.threads import in_threads
 from engine.kernels.tiers import kernel
 
 Bytes = NDArray[np.uint8]
@@ -254,22 +253,8 @@ class Modulus:
     def _filled(self, count: int, products: int, run: Callable[[slice, Words], None]) -> Words:
         """Have `count` rows filled in slices, each in a thread where rows of so many products are worth it."""
         out = np.empty((count, self.words), dtype=np.uint64)
-        threads = min(_cores(), count // _LANES, count * products // _PER_THREAD)
-        if threads < 2:
-            if count:
-                run(slice(0, count), out)
-            return out
-        size = -(-count // threads) + _LANES - 1 & -_LANES
-        with ThreadPoolExecutor(threads) as pool:
-            slices = [slice(i, min(i + size, count)) for i in range(0, count, size)]
-            for done in [pool.submit(run, s, out[s]) for s in slices]:
-                done.result()
+        in_threads(count, lambda s: run(s, out[s]), _PER_THREAD / max(products, 1), _LANES)
         return out
-
-
-def _cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _part(rows: NDArray[np.generic], s: slice) -> NDArray[np.generic]:

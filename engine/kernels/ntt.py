@@ -12,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import Misuse
+from engine.kernels.threads import in_threads
 from engine.kernels.tiers import kernel
 
 __all__ = ["Transform"]
 
 Words = NDArray[np.uint64]
+
+_NUMBERS, _PRODUCTS = 1 << 19, 1 << 22  # to be transformed or multiplied in a thread
+_SUMS = 4  # each thread reads all rows: for so many sums at least
 
 
 class Transform:
@@ -33,13 +37,11 @@ class Transform:
 
     def forward(self, values: Words) -> Words:
         """Transform rows (..., N) in place and return them; they must be contiguous."""
-        kernel("ntt.forward")(self._table, np.uint64(self.prime), self._rows(values))
-        return values
+        return self._transformed("ntt.forward", values)
 
     def inverse(self, values: Words) -> Words:
         """Undo `forward`, in place."""
-        kernel("ntt.inverse")(self._table, np.uint64(self.prime), self._rows(values))
-        return values
+        return self._transformed("ntt.inverse", values)
 
     def add_products(self, out: Words, factors: Words, places: tuple[int, int, int, int], rows: Words) -> None:
         """Add sum_k factor_ik * rows[k], value by value, to out[i], (m, r, N), for rows (n, r, N), all transformed.
@@ -58,14 +60,19 @@ class Transform:
         )
         if min(places) < 0 or (len(out) and len(rows) and last > factors.size):
             raise Misuse("A sum of products reaches beyond its factors.")
-        kernel("ntt.add_products")(
-            factors.reshape(-1), np.array(places, dtype=np.int64), rows, np.uint64(self.prime), out
-        )
+        run, flat = kernel("ntt.add_products"), factors.reshape(-1)
 
-    def _rows(self, values: Words) -> Words:
+        def part(s: slice) -> None:
+            run(flat, np.array([first + s.start * across, *places[1:]]), rows, np.uint64(self.prime), out[s])
+
+        in_threads(len(out), part, max(_SUMS, _PRODUCTS / max(rows.size, 1)), 1)
+
+    def _transformed(self, name: str, values: Words) -> Words:
         if values.shape[-1] != self.size or not values.flags.c_contiguous:
             raise Misuse(f"A transform takes contiguous rows of {self.size} words.")
-        return values.reshape(-1, self.size)
+        rows, run, table = values.reshape(-1, self.size), kernel(name), self._table
+        in_threads(len(rows), lambda s: run(table, np.uint64(self.prime), rows[s]), _NUMBERS / self.size, 1)
+        return values
 
 
 def table(prime: int, size: int) -> Words:

@@ -6,11 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import Misuse
+from engine.kernels.threads import in_threads
 from engine.kernels.tiers import kernel
 
 __all__ = ["histogram", "segment_sums"]
 
 Integers = NDArray[np.int64]
+
+_PER_THREAD = 1 << 18  # numbers
 
 
 def histogram(
@@ -28,7 +31,10 @@ def histogram(
     if bins.size and (int(bins.max()) >= bin_count or int(nodes.max()) >= node_count or int(nodes.min()) < -1):
         raise Misuse("A histogram was given a bin or a node beyond the number of them.")
     out = np.empty((node_count, bins.shape[0], bin_count, 2), dtype=np.int64)
-    kernel("sums.histogram")(*(np.ascontiguousarray(array) for array in (bins, nodes, pairs)), out)
+    run = kernel("sums.histogram")
+    bins, nodes, pairs = np.ascontiguousarray(bins), np.ascontiguousarray(nodes), np.ascontiguousarray(pairs)
+    least = _PER_THREAD / max(len(nodes), 1)
+    in_threads(len(bins), lambda s: run(bins[s], nodes, pairs, s.start, out), least, 1)
     return out
 
 
@@ -43,5 +49,7 @@ def segment_sums(values: Integers, offsets: Integers) -> Integers:
     if not well_formed or offsets[0] < 0 or offsets[-1] > len(values) or (np.diff(offsets) < 0).any():
         raise Misuse("Offsets of lists are int64 that ascend from 0 or later to at most the number of rows.")
     out = np.empty((len(offsets) - 1, values.shape[1]), dtype=np.int64)
-    kernel("sums.segments")(np.ascontiguousarray(values), np.ascontiguousarray(offsets), out)
+    run, values, offsets = kernel("sums.segments"), np.ascontiguousarray(values), np.ascontiguousarray(offsets)
+    least = _PER_THREAD * len(out) / max(values.size, 1)
+    in_threads(len(out), lambda s: run(values, offsets[s.start : s.stop + 1], out[s]), least, 1)
     return out

@@ -378,7 +378,8 @@ def histograms() -> Iterator[Case]:
         bins = rng.choice(np.array([0, 1, 65535], dtype=np.uint16), (2, count))
         nodes = rng.choice(np.array([-1, 0, 2], dtype=np.int32), count)
         pairs = rng.choice(np.array([0, 1, -1, 2**63 - 1, -(2**63)]), (count, 2))
-        yield (bins, nodes, pairs), (np.empty((3, 2, 65536, 2), np.int64),)
+        yield (bins, nodes, pairs, 0), (np.empty((3, 2, 65536, 2), np.int64),)
+        yield (bins[:1], nodes, pairs, 2), (np.full((3, 4, 65536, 2), -7, np.int64),)
 
 
 def segments() -> Iterator[Case]:

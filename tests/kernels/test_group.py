@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from engine.errors import Misuse
-from engine.kernels import group
+from engine.kernels import group, threads
 from engine.kernels.group import ORDER
 
 Bytes = NDArray[np.uint8]
@@ -133,10 +133,10 @@ def test_hash_to_group(tier: str) -> None:
 # Sizes and threads.
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_batches_of_every_size_are_their_rows(tier: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cores", [1, 3])
+def test_batches_of_every_size_are_their_rows(tier: str, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group, "_PER_THREAD", 16)
-    monkeypatch.setattr(group.os, "cpu_count", lambda: threads)
+    monkeypatch.setattr(threads, "cores", lambda: cores)
     points = np.concatenate([MULTIPLES, BAD[:1]])
     operations: dict[str, tuple[Bytes, Callable[[Bytes], Any]]] = {
         "multiply": (points, lambda x: group.multiply(x, 2**200 + 3)[0]),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import Misuse
-from engine.kernels import montgomery
+from engine.kernels import montgomery, threads
 from engine.kernels.montgomery import Modulus, SquareModulus, to_bytes
 
 # The sizes that Paillier needs, both sides of a step in the number of limbs, and the least there is.
@@ -151,7 +151,7 @@ def test_one_more_than_multiples_of_the_root(bits: int) -> None:
 
 
 def test_large_batches_are_split_over_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(montgomery, "_cores", lambda: 3)
+    monkeypatch.setattr(threads, "cores", lambda: 3)
     monkeypatch.setattr(montgomery, "_PER_THREAD", 100)
     m = modulus_of(508)
     numbers = [x * x % m.n for x in range(1003)]

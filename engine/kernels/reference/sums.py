@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 Integers = NDArray[np.int64]
 
 
-def histogram(bins: NDArray[np.uint16], nodes: NDArray[np.int32], pairs: Integers, out: Integers) -> None:
-    """Fill (nodes, features, bins, 2) with sums of pairs (n, 2); bins (features, n); rows of node -1 count nowhere."""
-    out[:] = 0
+def histogram(bins: NDArray[np.uint16], nodes: NDArray[np.int32], pairs: Integers, first: int, out: Integers) -> None:
+    """Fill those features of (nodes, features, bins, 2), from `first` on, that bins (some features, n) are of.
+
+    They are sums of pairs (n, 2); rows of node -1 count nowhere.
+    """
+    out[:, first : first + len(bins)] = 0
     kept = np.flatnonzero(nodes >= 0)
-    for feature in range(bins.shape[0]):
-        np.add.at(out, (nodes[kept], np.full(kept.size, feature), bins[feature, kept]), pairs[kept])
+    for feature, row in enumerate(bins, start=first):
+        np.add.at(out, (nodes[kept], np.full(kept.size, feature), row[kept]), pairs[kept])
 
 
 def segments(values: Integers, offsets: Integers, out: NDArray[Any]) -> None:
