@@ -60,8 +60,8 @@ def double(columns, limbs, like):
     raise NotImplementedError
 
 
-def carried(out, columns, limbs, like):
-    """Write the number of 2 * L columns, which is below 2**(104 * L)."""
+def carried(out, columns, first, count, like):
+    """Write the number of `count` columns from column `first`, which is below 2**(52 * count)."""
     raise NotImplementedError
 
 
@@ -381,5 +381,5 @@ def join_rows(a, modulus, out, lanes, like):
         add_product(columns, x[limbs * lanes :], n, limbs, like)
         for j in range(limbs):
             raise_column(columns, j, get(x, j, like), like)
-        carried(x, columns, limbs, like)
+        carried(x, columns, 0, 2 * limbs, like)
         scatter(x, out, first, like)

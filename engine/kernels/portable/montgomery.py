@@ -188,11 +188,7 @@ def reduce(out, columns, modulus, limbs, quotients, like):
             _quotient_block(columns, i, modulus, modulus[2 * limbs], quotients)
             for j in range(BLOCK, limbs, BLOCK):
                 _block(columns, i + j, quotients, i, modulus, j)
-        carry = (_0, _0)
-        for i in range(limbs):
-            total = _plus(carry, (columns[2 * (limbs + i)], columns[2 * (limbs + i) + 1]))
-            out[i] = total[0] & _MASK
-            carry = _shifted(total)
+        residues.carried(out, columns, limbs, limbs, like)
 
     return clear
 
@@ -217,14 +213,14 @@ def raise_column(columns, j, word, like):
 
 
 @overload(residues.carried)
-def carried(out, columns, limbs, like):
+def carried(out, columns, first, count, like):
     if like != types.uint64:
         return None
 
-    def carry_through(out, columns, limbs, like):
+    def carry_through(out, columns, first, count, like):
         carry = (_0, _0)
-        for i in range(2 * limbs):
-            total = _plus(carry, (columns[2 * i], columns[2 * i + 1]))
+        for i in range(count):
+            total = _plus(carry, (columns[2 * (first + i)], columns[2 * (first + i) + 1]))
             out[i] = total[0] & _MASK
             carry = _shifted(total)
 

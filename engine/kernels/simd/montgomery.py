@@ -207,11 +207,7 @@ def reduce(out, columns, modulus, limbs, quotients, like):
             for j in range(BLOCK, limbs, BLOCK):
                 pending = _sweep(columns, i + j, modulus, j, q, pending)
             _flush(columns, i + limbs, pending)
-        carry = broadcast(_0)
-        for j in range(limbs):
-            total = load(columns, LANES * (limbs + j)) + carry
-            store(out, LANES * j, total & _MASK)
-            carry = total >> _52
+        residues.carried(out, columns, limbs, limbs, like)
 
     return clear
 
@@ -237,14 +233,14 @@ def raise_column(columns, j, word, like):
 
 
 @overload(residues.carried)
-def carried(out, columns, limbs, like):
+def carried(out, columns, first, count, like):
     if like != u64x8:
         return None
 
-    def carry_through(out, columns, limbs, like):
+    def carry_through(out, columns, first, count, like):
         carry = broadcast(_0)
-        for j in range(2 * limbs):
-            total = load(columns, LANES * j) + carry
+        for j in range(count):
+            total = load(columns, LANES * (first + j)) + carry
             store(out, LANES * j, total & _MASK)
             carry = total >> _52
 
