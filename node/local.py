@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -37,22 +38,33 @@ def run_job(job: Job, see: Callable[[Event], None], keep: Path | None = None) ->
     from engine import simulate
 
     tables = simulate.check(job)
-    with tempfile.TemporaryDirectory(prefix="synergos-") as folder:
-        with (
-            LocalFederation(Path(folder) / "federation", job.order) as federation,
-            federation.operator() as operator,
-        ):
-            for name, data in job.parties.items():
-                federation.register(name, data.sources())
-            run = operator.submit(job.with_named_sources())
-            operator.follow(run, see)
-            figures = operator.results(run)
-        if keep is not None:  # now that the workers have ended, all is in its place
+    with (
+        tempfile.TemporaryDirectory(prefix="synergos-") as folder,
+        LocalFederation(Path(folder) / "federation", job.order) as federation,
+        federation.operator() as operator,
+    ):
+        for name, data in job.parties.items():
+            federation.register(name, data.sources())
+        run = operator.submit(job.with_named_sources())
+        operator.follow(run, see)
+        figures = operator.results(run)
+        if keep is not None:
             for name in job.order:
-                shutil.copytree(federation.folder(name) / "runs" / run, keep / name, dirs_exist_ok=True)
+                kept = _kept(federation.folder(name) / "runs" / run, name)
+                shutil.copytree(kept, keep / name, dirs_exist_ok=True)
     if job.evaluate.baseline:
         figures["baseline"]["pooled"] = simulate.pooled(job, tables)
     return figures
+
+
+def _kept(results: Path, worker: str) -> Path:
+    """Return where a worker keeps a run once it is there: workers learn of the end after the operator."""
+    until = time.monotonic() + _PATIENCE
+    while not results.exists():
+        if time.monotonic() > until:
+            raise LinkLost(worker, f"its worker has not kept the run after {_PATIENCE:g} s; its log may say why")
+        time.sleep(0.05)
+    return results
 
 
 class LocalFederation:

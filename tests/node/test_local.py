@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 
 from engine import jobfile
-from engine.errors import Misuse
+from engine.errors import LinkLost, Misuse
+from node import local
 from node.local import LocalFederation, run_job
 from node.operator import Unfinished
 
@@ -111,3 +113,13 @@ def test_what_this_release_cannot_run_starts_nothing(
     with pytest.raises(Misuse, match="horizontal learning is not part of this release"):
         run_job(tables.job(kind="horizontal"), lambda event: None)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_results_are_waited_for_until_the_worker_has_named_them(tmp_path, monkeypatch):
+    late = threading.Timer(0.3, (tmp_path / "late").mkdir)
+    late.start()
+    assert local._kept(tmp_path / "late", "bank").is_dir()
+    late.join()
+    monkeypatch.setattr(local, "_PATIENCE", 0.1)
+    with pytest.raises(LinkLost, match="bank.*has not kept the run after"):
+        local._kept(tmp_path / "never", "bank")
