@@ -12,7 +12,7 @@ from engine.errors import Misuse
 
 Places = NDArray[np.int64]
 
-_BLOCK, _DEALT = 16, 64  # lanes of the widest kernel; more than there are threads
+_BLOCK, _HANDS = 16, 64  # lanes of the widest kernel; more than there are threads
 
 
 def check_lists(offsets: Places, members: Places, count: int) -> tuple[Places, Places]:
@@ -43,5 +43,8 @@ def evenly(lengths: Places) -> Places:
     """Return an order in which neighbours have about the same length, and long stretches the same work."""
     order = np.argsort(-lengths, kind="stable")
     whole = len(order) // _BLOCK * _BLOCK
-    blocks = order[:whole].reshape(-1, _BLOCK)
-    return np.concatenate([*(blocks[i::_DEALT].reshape(-1) for i in range(_DEALT)), order[whole:]])
+    blocks = whole // _BLOCK
+    hands = max(1, min(_HANDS, blocks // 4))
+    turn, place = np.divmod(np.arange(blocks), hands)  # dealt out to and fro
+    dealt = np.argsort(np.where(turn % 2, hands - 1 - place, place), kind="stable")
+    return np.concatenate([order[:whole].reshape(-1, _BLOCK)[dealt].reshape(-1), order[whole:]])
