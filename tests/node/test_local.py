@@ -121,5 +121,5 @@ def test_results_are_waited_for_until_the_worker_has_named_them(tmp_path, monkey
     assert local._kept(tmp_path / "late", "bank").is_dir()
     late.join()
     monkeypatch.setattr(local, "_PATIENCE", 0.1)
-    with pytest.raises(LinkLost, match="bank.*has not kept the run after"):
+    with pytest.raises(LinkLost, match=r"bank.*has not kept the run after"):
         local._kept(tmp_path / "never", "bank")
