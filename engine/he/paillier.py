@@ -219,7 +219,7 @@ class PaillierPublicKey:
         rows = self.modulus.product_by_list(self._own(a), offsets, members)
         return Ciphertexts(self.n, rows, bound, a.exponent)
 
-    def weighted_sum_by_list(
+    def weighted_sum_by_list_vartime(
         self, a: Ciphertexts, offsets: Places, members: Places, weights: Numbers, precision: float | None = None
     ) -> Ciphertexts:
         """Return the sum of weights[j] * a[members[j]] over each list, j from offsets[i] to offsets[i + 1].

@@ -85,24 +85,27 @@ def test_weighted_sums_by_list(key: PaillierSecretKey, peer: PaillierPublicKey) 
     offsets, members = np.array([0, 3, 3, 4, 12]), np.array([4, 4, 4, 9, 0, 1, 2, 3, 4, 5, 6, 7])
     wide = np.array([10**30, -(10**30), 1, 0, -1, 2**64, 3, 5, -7, 2**70, 1, -2], dtype=object)
     for weights in (np.arange(-5, 7), np.arange(12, dtype=np.uint16), np.array([INT64.min] * 12), wide):
-        sums = peer.weighted_sum_by_list(a, offsets, members, weights)
+        sums = peer.weighted_sum_by_list_vartime(a, offsets, members, weights)
         expected = [sum(int(EDGES[members[j]]) * int(weights[j]) for j in range(s, e)) for s, e in pairwise(offsets)]
         assert key.decrypt(sums).tolist() == expected
         assert max(map(abs, expected)) <= sums.bound
         plain = peer.sum_by_list(peer.times(a[members], weights), offsets, np.arange(12))
         assert sums.bound <= plain.bound
     fractions = np.array([0.5, -0.25, 1.75, 3.0])
-    sums = peer.weighted_sum_by_list(a, np.array([0, 4]), np.array([3, 4, 5, 3]), fractions)
+    sums = peer.weighted_sum_by_list_vartime(a, np.array([0, 4]), np.array([3, 4, 5, 3]), fractions)
     assert key.decrypt(sums).tolist() == [float(EDGES[[3, 4, 5, 3]].astype(object) @ fractions)]
     assert not sums.fresh
     for bad in (fractions[:3], fractions.reshape(2, 2)):
         with pytest.raises(Misuse):
-            peer.weighted_sum_by_list(a, np.array([0, 4]), np.array([3, 4, 5, 3]), bad)
+            peer.weighted_sum_by_list_vartime(a, np.array([0, 4]), np.array([3, 4, 5, 3]), bad)
     small = peer.encrypt(np.array([1, 1]), bound=peer.limit // 2**64)
     lists = (np.array([0, 2]), np.array([0, 1]))
-    assert peer.weighted_sum_by_list(small, *lists, np.array([2**63, 2**63 - 1], dtype=np.uint64)).bound < peer.limit
+    assert (
+        peer.weighted_sum_by_list_vartime(small, *lists, np.array([2**63, 2**63 - 1], dtype=np.uint64)).bound
+        < peer.limit
+    )
     with pytest.raises(Misuse, match="too many"):
-        peer.weighted_sum_by_list(small, *lists, np.array([2**64 - 1, 2], dtype=np.uint64))
+        peer.weighted_sum_by_list_vartime(small, *lists, np.array([2**64 - 1, 2], dtype=np.uint64))
 
 
 def test_packed_lanes(key: PaillierSecretKey, peer: PaillierPublicKey) -> None:
@@ -359,7 +362,7 @@ def test_ciphertexts_of_another_key_are_refused(key: PaillierSecretKey, peer: Pa
         lambda: peer.add(a, b),
         lambda: peer.times(b, EDGES[:1]),
         lambda: peer.sum_by_list(b, np.array([0, 1]), np.array([0])),
-        lambda: peer.weighted_sum_by_list(b, np.array([0, 1]), np.array([0]), np.array([1])),
+        lambda: peer.weighted_sum_by_list_vartime(b, np.array([0, 1]), np.array([0]), np.array([1])),
         lambda: peer.to_bytes(b),
         lambda: key.decrypt(b),
     ):
