@@ -26,7 +26,7 @@ def contests() -> list[Contest]:
     """Return one contest for each kind of work."""
     if len(os.sched_getaffinity(0)) < 2:
         return []
-    return [_encrypting(4000), _hashing(50_000), _matching(50_000), _summing(500_000)]
+    return [_encrypting(10_000), _hashing(50_000), _matching(100_000), _summing(2_000_000)]
 
 
 def contest(name: str, size: int, work: Work) -> Contest:

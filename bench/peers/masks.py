@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -35,7 +36,11 @@ def main(way: str, count: int) -> None:
     """Give the nanoseconds for each value."""
     values = np.zeros(count, dtype=np.uint32)
     zeros, stream, wide = bytes(values.nbytes), np.empty(values.nbytes + 15, dtype=np.uint8), values.astype(np.int64)
-    work = {"openssl": lambda: openssl(values, zeros, stream), "mersenne": lambda: mersenne(wide)}[way]
+    ways: dict[str, Callable[[], object]] = {
+        "openssl": lambda: openssl(values, zeros, stream),
+        "mersenne": lambda: mersenne(wide),
+    }
+    work = ways[way]
     work()
     seconds = cpu_seconds(lambda: [work() for _ in range(TIMES)])
     answer(masks=seconds / TIMES / count * 1e9)
