@@ -7,7 +7,7 @@ Plain: a pandas merge of the same two columns. Limit: the IFMA products of the f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -35,26 +35,22 @@ def contests(quick: bool) -> list[Contest]:
 
 def contest(rows: int) -> Contest:
     """Return the contest at `rows` rows a side."""
-    ids = local_rows(rows)
-    return Contest(
-        suite="psi",
-        size=f"{rows:,} x 2",
-        cases={"cpu": ("ecdh", "us CPU/row"), "bytes": ("ecdh bytes", "bytes/row")},
-        ours=lambda: _told(ids),
-        peers=_peers(rows),
-        plain=lambda: {"cpu": _merge(ids)},
-        limit=_limit,
-    )
+    return _contest("ecdh", rows, _told, _peers(rows))
 
 
 def both(rows: int) -> Contest:
     """Return the cost of `align`."""
+    return _contest("align", rows, _aligned, ())
+
+
+def _contest(name: str, rows: int, ours: Callable[[Ids], dict[str, float]], peers: tuple[Peer, ...]) -> Contest:
     ids = local_rows(rows)
     return Contest(
         suite="psi",
         size=f"{rows:,} x 2",
-        cases={"cpu": ("align", "us CPU/row"), "bytes": ("align bytes", "bytes/row")},
-        ours=lambda: _aligned(ids),
+        cases={"cpu": (name, "us CPU/row"), "bytes": (f"{name} bytes", "bytes/row")},
+        ours=lambda: ours(ids),
+        peers=peers,
         plain=lambda: {"cpu": _merge(ids)},
         limit=_limit,
     )
