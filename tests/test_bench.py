@@ -140,13 +140,15 @@ def test_every_suite_measures_ours_and_names_the_peers(made, cases, monkeypatch)
     assert all("not installed" in row.peer for row in rows if row.peer)
 
 
-def test_rlwe_native_is_measured_beside_seal():
+def test_rlwe_native_is_measured_beside_seal(monkeypatch):
+    monkeypatch.setenv("ENGINE_KERNELS", "portable")  # its transforms take most of a minute in Python
     rows = he.by_seal(5, 3).run(1)
     assert {row.case for row in rows} >= {"rlwe-native dot", "rlwe-native encrypt"}
     assert all(row.ours > 0 and row.peer_value > 0 and "SEAL" in row.peer for row in rows)
 
 
-def test_peers_are_named_by_the_version_that_is_pinned():
+def test_peers_are_named_by_the_version_that_is_pinned(monkeypatch):
+    monkeypatch.setenv("ENGINE_KERNELS", "portable")  # a contest makes its keys' tables
     listed = [
         *kernels.PEERS,
         *kernels.masking("reference", 1).peers,
